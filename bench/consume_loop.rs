@@ -25,18 +25,20 @@ use mfctl::pipeline::worker::{
     WorkerPorts,
 };
 use mfctl_core::domain::asset::{AssetPaths, AssetSighting, AssetSource};
+use mfctl_core::domain::claim::EpochAnswer;
 use mfctl_core::domain::event::{EventEnvelope, IngestRaw, Metadata};
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::names::{Buckets, topics};
 use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{
-    Asset, AssetId, AssetState, EnvName, EventId, GroupName, JobId, NewRecord, ObjectRef, Revision, Sha256, SourcePath,
-    Stage, Tenant, TopicName, TopicPartition,
+    Asset, AssetId, AssetState, ClaimEpoch, EnvName, EventId, GroupName, JobId, NewRecord, ObjectRef, Revision, Sha256,
+    SourcePath, Stage, Tenant, TopicName, TopicPartition,
 };
 use mfctl_core::events::{EventCodec, schemas, topics as contract};
 use mfctl_core::ports::{
-    self, AssetFilter, AssetOrder, Catalog, CatalogSummary, Claim, ClaimRequest, CursorPage, DeadLetterFlag, EventLog,
-    FetchLimits, ObjectStore, StagedAsset, StagedRow, StateTransition, SystemClock, UnreadCount,
+    self, AssetFilter, AssetOrder, Catalog, CatalogSummary, ClaimAnswer, ClaimBatch, ClaimEnd, ClaimedBatch,
+    CursorPage, DeadLetterFlag, EpochRequest, EventLog, FetchLimits, ObjectStore, PartitionFence, StagedAsset,
+    StagedRow, StateTransition, SystemClock, UnreadCount,
 };
 use mfctl_core::stop::{Stop, StopReason, Stopper};
 use mfctl_core::telemetry::Metrics;
@@ -298,20 +300,27 @@ struct SaysYes {
 
 #[async_trait]
 impl Catalog for SaysYes {
-    async fn claim(&self, _: &GroupName, requests: Vec<ClaimRequest>) -> ports::Result<Vec<Claim>> {
+    async fn mint_epochs(&self, _: &GroupName, requests: Vec<EpochRequest>) -> ports::Result<Vec<EpochAnswer>> {
+        Ok(requests.iter().map(|_| EpochAnswer::Minted(ClaimEpoch(1))).collect())
+    }
+    async fn claim(&self, _: &GroupName, batch: ClaimBatch) -> ports::Result<ClaimedBatch> {
         self.asked.lock().unwrap().get_or_insert_with(Instant::now);
-        Ok(requests.into_iter().map(|request| Claim { owner: request.owner, done: false }).collect())
+        let answers = batch.requests.iter().map(|_| ClaimAnswer::Granted).collect();
+        let assets = batch.requests.iter().map(|request| asset(request.asset_id)).collect();
+        Ok(ClaimedBatch { answers, assets })
     }
     async fn assets(&self, ids: &[AssetId]) -> ports::Result<Vec<Asset>> {
         Ok(ids.iter().copied().map(asset).collect())
     }
-    async fn complete_claims(&self, _: &GroupName, _: &[(TopicPartition, i64)]) -> ports::Result<()> {
-        Ok(())
-    }
     async fn advance(&self, _: Vec<StateTransition>) -> ports::Result<()> {
         Ok(())
     }
-    async fn release_claims(&self, _: &GroupName, _: Vec<ClaimRequest>) -> ports::Result<()> {
+    async fn end_claims(
+        &self,
+        _: &GroupName,
+        _: Vec<PartitionFence>,
+        _: Vec<ClaimEnd>,
+    ) -> ports::Result<Vec<TopicPartition>> {
         unreachable!("nothing is dead-lettered")
     }
     async fn flag_dead_letters(&self, _: Vec<DeadLetterFlag>) -> ports::Result<()> {

@@ -1,17 +1,17 @@
-//! The contract of `Catalog`: staging, state transitions, claims. Listings and outcomes are in `catalog_lists`.
+//! The contract of `Catalog`: staging and state transitions. Claims are in `catalog_claims`, listings and outcomes in
+//! `catalog_lists`.
 
 use std::collections::BTreeMap;
 
-use futures_util::future::join_all;
 use jiff::Timestamp;
 use mfctl_core::domain::asset::{AssetFacts, NO_REASON};
 use mfctl_core::domain::event::Metadata;
 use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{
-    Asset, AssetId, AssetState, BucketName, EventId, GroupName, JobId, ObjectKey, ObjectRef, RecordAddress, Revision,
-    Sha256, SourcePath, Stage, Tenant, TopicName, TopicPartition,
+    Asset, AssetId, AssetState, BucketName, EventId, JobId, ObjectKey, ObjectRef, Revision, Sha256, SourcePath, Stage,
+    Tenant,
 };
-use mfctl_core::ports::{AssetFilter, Catalog, ClaimRequest, DeadLetterFlag, StagedRow, StateTransition, UnreadCount};
+use mfctl_core::ports::{AssetFilter, Catalog, DeadLetterFlag, StagedRow, StateTransition, UnreadCount};
 use uuid::Uuid;
 
 use crate::contract::harness::{Fixture, random};
@@ -31,12 +31,22 @@ macro_rules! catalog_suite {
                 writes_of_an_older_revision_are_ignored,
                 new_facts_replace_stored_facts_and_absent_facts_keep_them,
                 dead_letter_flag_is_cleared_only_by_its_own_stage,
-                claim_keeps_its_first_owner,
-                claims_below_the_committed_offset_are_done,
-                claim_is_released_only_by_its_owner,
-                concurrent_claims_agree_on_one_owner,
                 summary_matches_the_assets,
                 assets_of_which_nothing_was_read_are_counted_by_reason,
+            );
+        }
+        mod claims {
+            cases!($harness, crate::contract::catalog_claims:
+                claim_keeps_its_first_owner_and_assets_are_read_with_it,
+                commit_completes_the_claims_of_its_epoch,
+                evicted_member_changes_nothing,
+                member_that_starts_over_fences_its_own_late_requests,
+                dead_letter_is_taken_once_by_its_redrive_or_by_a_later_record,
+                abandoned_claim_is_taken_only_from_the_named_record,
+                record_whose_offset_was_reset_is_in_doubt,
+                lower_generation_replaces_exactly_the_epoch_that_refused_it,
+                concurrent_claims_agree_on_one_owner,
+                random_requests_are_decided_by_the_rules,
             );
         }
         mod lists {
@@ -318,78 +328,6 @@ pub async fn dead_letter_flag_is_cleared_only_by_its_own_stage(f: CatalogFixture
         (None, AssetState::Enriched)
     );
     f.port.flag_dead_letters(vec![dead_letter_flag(99, Stage::Enrich)]).await.unwrap();
-}
-
-fn group(name: &str) -> GroupName {
-    GroupName::new(format!("mfctl.dev.{name}")).unwrap()
-}
-
-fn claim_request(n: u64, offset: i64) -> ClaimRequest {
-    let owner = RecordAddress { topic: TopicName::known("ingest.raw"), partition: (n % 2) as u32, offset };
-    ClaimRequest { asset_id: asset_id(n), revision: Revision::FIRST, owner }
-}
-
-pub async fn claim_keeps_its_first_owner(f: CatalogFixture) {
-    let persist = group("persist");
-    let claims =
-        f.port.claim(&persist, vec![claim_request(1, 10), claim_request(2, 11), claim_request(1, 12)]).await.unwrap();
-    assert_eq!(claims.iter().map(|claim| claim.owner.offset).collect::<Vec<_>>(), [10, 11, 10]);
-    assert!(claims.iter().all(|claim| !claim.done));
-    let again = f.port.claim(&persist, vec![claim_request(2, 99), claim_request(1, 10)]).await.unwrap();
-    assert_eq!(again.iter().map(|claim| claim.owner.offset).collect::<Vec<_>>(), [11, 10]);
-    let mut later = claim_request(1, 50);
-    later.revision = Revision(2);
-    later.owner.topic = TopicName::known("media.ingested");
-    let claims = f.port.claim(&persist, vec![later.clone()]).await.unwrap();
-    assert_eq!(claims[0].owner, later.owner, "another revision is another claim");
-    let claims = f.port.claim(&group("enrich"), vec![claim_request(1, 7)]).await.unwrap();
-    assert_eq!(claims[0].owner.offset, 7, "another group is another claim");
-}
-
-pub async fn claims_below_the_committed_offset_are_done(f: CatalogFixture) {
-    let persist = group("persist");
-    // 1, 3 and 5 are in partition 1; 2 is in partition 0.
-    f.port
-        .claim(&persist, vec![claim_request(1, 10), claim_request(3, 11), claim_request(5, 12), claim_request(2, 3)])
-        .await
-        .unwrap();
-    f.port.claim(&group("enrich"), vec![claim_request(1, 1)]).await.unwrap();
-    let committed = [(TopicPartition::new(TopicName::known("ingest.raw"), 1), 12)];
-    for _ in 0..2 {
-        f.port.complete_claims(&persist, &committed).await.unwrap();
-    }
-    let claims = f
-        .port
-        .claim(&persist, vec![claim_request(1, 90), claim_request(3, 91), claim_request(5, 92), claim_request(2, 93)])
-        .await
-        .unwrap();
-    assert_eq!(claims.iter().map(|claim| claim.done).collect::<Vec<_>>(), [true, true, false, false]);
-    assert!(!f.port.claim(&group("enrich"), vec![claim_request(1, 90)]).await.unwrap()[0].done);
-    f.port.complete_claims(&group("other"), &committed).await.unwrap();
-}
-
-pub async fn claim_is_released_only_by_its_owner(f: CatalogFixture) {
-    let persist = group("persist");
-    f.port.claim(&persist, vec![claim_request(1, 10), claim_request(2, 11)]).await.unwrap();
-    f.port.release_claims(&persist, vec![claim_request(1, 99), claim_request(2, 11)]).await.unwrap();
-    f.port.release_claims(&persist, vec![claim_request(2, 11), claim_request(7, 1)]).await.unwrap();
-    let claims = f.port.claim(&persist, vec![claim_request(1, 20), claim_request(2, 21)]).await.unwrap();
-    assert_eq!(claims.iter().map(|claim| claim.owner.offset).collect::<Vec<_>>(), [10, 21]);
-    let committed = [(TopicPartition::new(TopicName::known("ingest.raw"), 1), 11)];
-    f.port.complete_claims(&persist, &committed).await.unwrap();
-    f.port.release_claims(&persist, vec![claim_request(1, 10)]).await.unwrap();
-    let claim = f.port.claim(&persist, vec![claim_request(1, 30)]).await.unwrap().remove(0);
-    assert_eq!((claim.owner.offset, claim.done), (10, true), "a completed claim is not released");
-}
-
-pub async fn concurrent_claims_agree_on_one_owner(f: CatalogFixture) {
-    let persist = group("persist");
-    let requests = (0..16).map(|n| f.port.claim(&persist, (0..20).map(|asset| claim_request(asset, n)).collect()));
-    let answers: Vec<_> = join_all(requests).await.into_iter().map(Result::unwrap).collect();
-    for asset in 0..20 {
-        let owner = &answers[0][asset].owner;
-        assert!(answers.iter().all(|claims| claims[asset].owner == *owner), "asset {asset}");
-    }
 }
 
 pub async fn summary_matches_the_assets(f: CatalogFixture) {

@@ -6,6 +6,7 @@
 #[macro_use]
 pub mod harness;
 mod catalog;
+mod catalog_claims;
 mod catalog_lists;
 mod config_store;
 mod embedded;

@@ -17,6 +17,7 @@ pub fn dead_letter_of(record: &Record) -> NewRecord {
 /// Why a worker makes a dead letter of it.
 pub fn failure_of(record: &Record) -> FailureContext<'static> {
     FailureContext {
+        topic_id: None,
         group: "mfctl.dev.enrich",
         kind: "parser_limit",
         class: FailureClass::Permanent,

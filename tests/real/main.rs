@@ -15,6 +15,7 @@ mod contract {
     #[macro_use]
     pub mod harness;
     pub mod catalog;
+    pub mod catalog_claims;
     pub mod catalog_lists;
     pub mod config_store;
     pub mod consul_acl;

@@ -31,12 +31,22 @@ mod service {
             writes_of_an_older_revision_are_ignored,
             new_facts_replace_stored_facts_and_absent_facts_keep_them,
             dead_letter_flag_is_cleared_only_by_its_own_stage,
-            claim_keeps_its_first_owner,
-            claims_below_the_committed_offset_are_done,
-            claim_is_released_only_by_its_owner,
-            concurrent_claims_agree_on_one_owner,
             summary_matches_the_assets,
             assets_of_which_nothing_was_read_are_counted_by_reason,
+        );
+    }
+    mod claims {
+        cases!(crate::postgrest::service_catalog, crate::contract::catalog_claims:
+            claim_keeps_its_first_owner_and_assets_are_read_with_it,
+            commit_completes_the_claims_of_its_epoch,
+            evicted_member_changes_nothing,
+            member_that_starts_over_fences_its_own_late_requests,
+            dead_letter_is_taken_once_by_its_redrive_or_by_a_later_record,
+            abandoned_claim_is_taken_only_from_the_named_record,
+            record_whose_offset_was_reset_is_in_doubt,
+            lower_generation_replaces_exactly_the_epoch_that_refused_it,
+            concurrent_claims_agree_on_one_owner,
+            random_requests_are_decided_by_the_rules,
         );
     }
     mod lists {

@@ -1,11 +1,15 @@
 //! The partitions assigned to a worker: their membership, their records in flight, and what waits for intake.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::fences::{ClaimFences, UnfencedPartition};
+use super::intake::IntakeBatch;
 use super::intake_queue::IntakeQueue;
 use super::membership::GroupMembership;
-use super::tracker::RecordTracker;
+use super::tracker::{RecordTicket, RecordTracker};
 use mfctl_core::domain::TopicPartition;
+use mfctl_core::domain::claim::MintedEpoch;
 
 /// A first record that runs for longer than this blocks its partition.
 const SLOW_RECORD: Duration = Duration::from_secs(2);
@@ -18,22 +22,29 @@ pub(super) struct WorkerAssignment<W, D> {
     pub(super) membership: GroupMembership,
     pub(super) tracker: RecordTracker<W, D>,
     pub(super) intake: IntakeQueue,
+    pub(super) fences: ClaimFences,
 }
 
 impl<W, D> WorkerAssignment<W, D> {
     pub(super) fn new(membership: GroupMembership) -> Self {
-        Self { membership, tracker: RecordTracker::default(), intake: IntakeQueue::new() }
+        Self {
+            membership,
+            tracker: RecordTracker::default(),
+            intake: IntakeQueue::new(),
+            fences: ClaimFences::default(),
+        }
     }
 
     /// Stopped → Consuming, or → Draining when the worker drains.
     pub(super) fn assign(&mut self, partitions: Vec<TopicPartition>, worker_drains: bool) {
         for at in partitions {
             self.membership.forget(&at);
-            self.tracker.assign(at.clone());
+            self.fences.remove(&at);
+            let epoch = self.tracker.assign(at.clone());
             if worker_drains {
                 self.tracker.drain(&at);
             }
-            self.intake.push_assigned(at);
+            self.intake.push_assigned(UnfencedPartition { assignment: assignment(at, epoch), replaces: None });
         }
     }
 
@@ -53,6 +64,7 @@ impl<W, D> WorkerAssignment<W, D> {
     pub(super) fn remove(&mut self, partitions: &[TopicPartition]) {
         for at in partitions {
             self.tracker.remove(at);
+            self.fences.remove(at);
             self.membership.forget(at);
         }
         self.intake.remove(partitions);
@@ -72,12 +84,22 @@ impl<W, D> WorkerAssignment<W, D> {
         self.membership.pause_only(paused.into_iter().collect());
     }
 
-    /// Drops all records in flight, to consume again from the committed offsets. Revoked partitions stay Draining; so does
-    /// every other when the worker drains.
-    pub(super) fn start_over(&mut self, worker_drains: bool) {
+    /// The next batch for intake, if there is one.
+    pub(super) fn start_intake(&mut self, tasks_idle: bool) -> Option<IntakeBatch> {
+        let Self { membership, tracker, intake, fences } = self;
+        intake.start(tasks_idle, membership.generation(), fences, |at| tracker.consuming_epoch(at))
+    }
+
+    /// Drops all records in flight, to consume again from the committed offsets, under new claim epochs: what a task still asks
+    /// of the catalog is fenced then. `replaces` has the stored epochs that this member may replace. Revoked partitions stay
+    /// Draining; so does every other when the worker drains.
+    pub(super) fn start_over(&mut self, worker_drains: bool, mut replaces: BTreeMap<TopicPartition, MintedEpoch>) {
         self.membership.rewind_before_poll();
-        self.tracker.reassign_all();
-        self.intake.reset(self.tracker.partitions());
+        self.fences.clear();
+        let reassigned = self.tracker.reassign_all().into_iter();
+        let unfenced = reassigned
+            .map(|(at, epoch)| UnfencedPartition { replaces: replaces.remove(&at), assignment: assignment(at, epoch) });
+        self.intake.reset(unfenced.collect());
         self.membership.revoking().for_each(|at| self.tracker.drain(at));
         if worker_drains {
             self.tracker.drain_all();
@@ -88,4 +110,9 @@ impl<W, D> WorkerAssignment<W, D> {
     pub(super) fn is_idle(&self) -> bool {
         self.tracker.in_flight() == 0 && self.intake.is_idle()
     }
+}
+
+/// Names an assignment of a partition.
+fn assignment(at: TopicPartition, epoch: u64) -> RecordTicket {
+    RecordTicket { at, epoch, offset: 0 }
 }

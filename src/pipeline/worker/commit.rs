@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::record::CommitBatch;
 use mfctl_core::domain::TopicPartition;
+use mfctl_core::ports::PassedRecords;
 
 /// The adaptive commit size never goes below this many records.
 const MIN_RECORDS: usize = 16;
@@ -30,6 +31,8 @@ pub(super) enum CommitState<E> {
 pub(super) struct InFlightCommit<E> {
     pub(super) batch: CommitBatch<E>,
     pub(super) offsets: BTreeMap<TopicPartition, i64>,
+    /// The offsets, with what the catalog needs to complete the claims below them.
+    pub(super) passed: Vec<PassedRecords>,
     /// The number of outputs.
     pub(super) emitted: usize,
     /// When the batch was taken from the tracker.
@@ -150,7 +153,8 @@ mod tests {
     use super::*;
 
     fn in_flight(now: Instant) -> InFlightCommit<()> {
-        InFlightCommit { batch: Vec::new(), offsets: BTreeMap::new(), emitted: 0, taken_at: now, began_at: now }
+        let (batch, offsets, passed) = (Vec::new(), BTreeMap::new(), Vec::new());
+        InFlightCommit { batch, offsets, passed, emitted: 0, taken_at: now, began_at: now }
     }
 
     #[test]

@@ -1,22 +1,34 @@
 //! A finished batch as one transaction of the log, and its counts.
 
-use mfctl_core::domain::GroupName;
 use mfctl_core::domain::dead_letter::{FailureContext, dead_letter};
+use mfctl_core::domain::{GroupName, TopicId};
 use mfctl_core::ports::CommitRequest;
 
+use super::fences::ClaimFences;
 use super::record::{CommitBatch, FailedRecord, RecordOutcome};
 
 /// Moves the outputs out of a batch into one transaction, with its dead letters and offsets.
-pub(super) fn build_commit_request<E>(batch: &mut CommitBatch<E>, group: &GroupName, worker: &str) -> CommitRequest {
+pub(super) fn build_commit_request<E>(
+    batch: &mut CommitBatch<E>,
+    fences: &ClaimFences,
+    group: &GroupName,
+    worker: &str,
+) -> CommitRequest {
     let mut request = CommitRequest::default();
     for (ticket, outcome) in batch {
         request.offsets.insert(ticket.at.clone(), ticket.offset + 1);
+        if let Some(epoch) = fences.epoch(&ticket.at) {
+            request.epochs.insert(ticket.at.clone(), epoch);
+        }
         match outcome {
             RecordOutcome::Processed { output, .. } => request.outputs.append(&mut output.records),
             RecordOutcome::DeadLetter(failed) => {
                 let letter = match failed.letter.take() {
                     Some(letter) => *letter,
-                    None => dead_letter(&failed.record, &failure_context(failed, group, worker)),
+                    None => dead_letter(
+                        &failed.record,
+                        &failure_context(failed, fences.topic_id(&ticket.at), group, worker),
+                    ),
                 };
                 request.dead_letters.push(letter);
             }
@@ -29,10 +41,12 @@ pub(super) fn build_commit_request<E>(batch: &mut CommitBatch<E>, group: &GroupN
 /// Why a record is a dead letter, for its headers.
 pub(super) fn failure_context<'a>(
     failed: &'a FailedRecord,
+    topic_id: Option<&'a TopicId>,
     group: &'a GroupName,
     worker: &'a str,
 ) -> FailureContext<'a> {
     FailureContext {
+        topic_id,
         group: group.as_str(),
         kind: failed.kind,
         class: failed.class,

@@ -14,6 +14,7 @@
 //! complete the claims, and clean up. A partition is released when nothing of it is in flight. Whatever is uncertain after a
 //! failed call to the log is dropped and consumed again from the committed offsets ([`ConsumeLoop::start_over`]).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,8 +26,9 @@ use super::commit::{CommitScheduler, InFlightCommit};
 use super::commit_report::report_commit;
 use super::commit_request::build_commit_request;
 use super::context::WorkerContext;
+use super::finisher::FinishFailure;
 use super::health::{WorkerHealth, WorkerPause};
-use super::intake::{IntakeResult, RecordIntake};
+use super::intake::{EpochRefusal, IntakeResult, RecordIntake};
 use super::membership::{GroupMembership, LogCall};
 use super::options::Until;
 use super::outcome::{FatalFailure, WorkerEnd, WorkerOutcome, WorkerSummary};
@@ -35,6 +37,8 @@ use super::record::{ClaimedRecord, CommitBatch, RecordOutcome};
 use super::step::PipelineStep;
 use super::tasks::{TaskResult, WorkerTasks};
 use mfctl_core::breaker::OutageCause;
+use mfctl_core::domain::TopicPartition;
+use mfctl_core::domain::claim::MintedEpoch;
 use mfctl_core::failpoint;
 use mfctl_core::ports::{Dependency, Error, ErrorKind, FetchLimits, GroupConsumer, Poll};
 use mfctl_core::retry::{self, FailureAction};
@@ -45,6 +49,8 @@ use mfctl_core::telemetry::events::{
 
 /// The longest the loop sleeps, so that outages and deadlines are noticed in time.
 const MAX_SLEEP: Duration = Duration::from_millis(250);
+/// The delay before the next poll of a worker whose claims were fenced.
+const FENCED_DELAY: Duration = Duration::from_millis(100);
 /// Upper bound of each of the last calls of a shutdown.
 const SHUTDOWN_CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -191,8 +197,7 @@ impl<S: PipelineStep> ConsumeLoop<S> {
     }
 
     fn start_intake(&mut self) {
-        let WorkerAssignment { tracker, intake, .. } = &mut self.assignment;
-        if let Some(batch) = intake.start(self.tasks.is_empty(), |at| tracker.consuming_epoch(at)) {
+        if let Some(batch) = self.assignment.start_intake(self.tasks.is_empty()) {
             self.tasks.start_intake(batch);
         }
     }
@@ -206,7 +211,8 @@ impl<S: PipelineStep> ConsumeLoop<S> {
         }
         let batch = self.assignment.tracker.take_committable(self.commit.max_records());
         self.commit.prepare();
-        self.tasks.start_finish(batch, now);
+        let fences = self.assignment.fences.of(batch.iter().map(|(ticket, _)| &ticket.at));
+        self.tasks.start_finish(batch, fences, now);
     }
 
     /// Waits for a task, the commit, the next poll or a deadline, and handles the results there are.
@@ -245,7 +251,7 @@ impl<S: PipelineStep> ConsumeLoop<S> {
 
     async fn handle_task(&mut self, result: TaskResult<S>) {
         match result {
-            TaskResult::TakenIn(result) => self.taken_in(result),
+            TaskResult::TakenIn(result) => self.taken_in(result).await,
             TaskResult::Ran(ticket, Ok(outcome)) => {
                 let weight = outcome.weight_bytes();
                 self.assignment.tracker.finish(&ticket, outcome, weight);
@@ -260,20 +266,55 @@ impl<S: PipelineStep> ConsumeLoop<S> {
             TaskResult::Finished(taken_at, Ok(batch)) => self.begin_commit(batch, taken_at).await,
             TaskResult::Finished(_, Err(failure)) => {
                 self.commit.cancel();
-                self.stop(WorkerEnd::from(failure));
+                match failure {
+                    FinishFailure::Fatal(failure) => self.stop(WorkerEnd::Failed(failure)),
+                    FinishFailure::DeadLetters(exceeded) => self.stop(exceeded.into()),
+                    FinishFailure::Fenced(partitions) => self.claims_fenced(&partitions),
+                }
             }
             TaskResult::Panicked(failure) => self.stop(WorkerEnd::Failed(failure)),
         }
     }
 
-    fn taken_in(&mut self, result: IntakeResult<S>) {
+    async fn taken_in(&mut self, result: IntakeResult<S>) {
         self.assignment.intake.finish();
+        for (assignment, fence) in result.fences {
+            if self.assignment.tracker.is_current(&assignment) {
+                self.assignment.fences.insert(fence);
+            }
+        }
+        match result.refusal {
+            Some(EpochRefusal::Stored(refused)) => return self.replace_epochs(refused).await,
+            Some(EpochRefusal::Fenced(partitions)) => return self.claims_fenced(&partitions),
+            None => {}
+        }
         for record in result.admitted {
             self.assignment.tracker.admit(&record.ticket, record.key, record.bytes, record.admission);
         }
         if let Some(failure) = result.failure {
             self.drain(WorkerEnd::Failed(failure));
         }
+    }
+
+    /// The catalog has epochs of a later generation than this member's, or of another member: the group began again, unless this
+    /// member was evicted. Only the group knows.
+    async fn replace_epochs(&mut self, refused: BTreeMap<TopicPartition, MintedEpoch>) {
+        match self.assignment.membership.confirm().await {
+            Ok(()) => {
+                tracing::info!(stage = %self.context.stage(), partitions = refused.len(),
+                    "the group began again at a lower generation; replacing its claim epochs");
+                self.start_over_with(refused);
+            }
+            Err(error) if error.kind() == ErrorKind::Fenced => self.fenced(&error),
+            Err(error) => self.log_call_failed(LogCall::Confirm, &error),
+        }
+    }
+
+    /// Another member was assigned these partitions, as the catalog knows already: nothing in flight of them can be committed.
+    fn claims_fenced(&mut self, partitions: &[TopicPartition]) {
+        let names = partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        self.fenced(&Error::new(ErrorKind::Fenced, format!("claims of {names}: their epoch is no longer the latest")));
+        self.assignment.membership.poll_after(FENCED_DELAY);
     }
 
     /// Begins the transaction of a finished batch, without the records that are stale by now.
@@ -283,13 +324,15 @@ impl<S: PipelineStep> ConsumeLoop<S> {
             self.commit.cancel();
             return self.assignment.tracker.committed();
         }
-        let request = build_commit_request(&mut batch, &self.context.group, &self.context.options.instance);
+        let (group, instance) = (&self.context.group, &self.context.options.instance);
+        let request = build_commit_request(&mut batch, &self.assignment.fences, group, instance);
+        let passed = self.assignment.fences.passed(&request.offsets);
         let offsets = request.offsets.clone();
         let emitted = request.outputs.len();
         failpoint::hit("before_settle");
         let began_at = Instant::now();
         match self.assignment.membership.begin_commit(request).await {
-            Ok(()) => self.commit.begin(InFlightCommit { batch, offsets, emitted, taken_at, began_at }),
+            Ok(()) => self.commit.begin(InFlightCommit { batch, offsets, passed, emitted, taken_at, began_at }),
             Err(error) => {
                 self.commit.cancel();
                 self.commit_failed(&batch, &error);
@@ -308,14 +351,14 @@ impl<S: PipelineStep> ConsumeLoop<S> {
 
     fn committed(&mut self, commit: InFlightCommit<S::Effect>) {
         failpoint::hit("after_settle");
-        let InFlightCommit { batch, offsets, emitted, taken_at, began_at } = commit;
+        let InFlightCommit { batch, offsets, passed, emitted, taken_at, began_at } = commit;
         let duration = began_at.elapsed();
         self.commit.succeeded(duration);
         self.context.ports.metrics.commit_took(self.context.stage(), duration.as_secs_f64());
         self.context.breaker.success(Dependency::Log, began_at);
         self.assignment.tracker.committed();
         self.context.refused.committed(&offsets);
-        self.assignment.intake.push_committed(offsets);
+        self.assignment.intake.push_passed(passed);
         report_commit(&batch, emitted, taken_at.elapsed(), &self.context, &mut self.summary);
         self.cleanups.spawn(Arc::clone(&self.context), batch);
     }
@@ -466,9 +509,14 @@ impl<S: PipelineStep> ConsumeLoop<S> {
 
     /// Drops all work in flight, and consumes again from the committed offsets.
     fn start_over(&mut self) {
+        self.start_over_with(BTreeMap::new());
+    }
+
+    /// Starts over; `replaces` has the stored claim epochs that this member may replace.
+    fn start_over_with(&mut self, replaces: BTreeMap<TopicPartition, MintedEpoch>) {
         self.tasks.abort_all();
         self.commit.reset();
-        self.assignment.start_over(!self.phase.is_consuming());
+        self.assignment.start_over(!self.phase.is_consuming(), replaces);
     }
 
     fn report_standing(&self) {
@@ -486,7 +534,7 @@ impl<S: PipelineStep> ConsumeLoop<S> {
         } = self;
         drop(tasks);
         let claims = RecordIntake::new(Arc::clone(&context));
-        let completed = claims.complete_claims(&[], intake.into_committed());
+        let completed = claims.complete_claims(intake.into_passed());
         let _ = tokio::time::timeout(SHUTDOWN_CALL_TIMEOUT, completed).await;
         let _ = tokio::time::timeout(SHUTDOWN_CALL_TIMEOUT, cleanups.finish()).await;
         if let Ok(Err(error)) = tokio::time::timeout(SHUTDOWN_CALL_TIMEOUT, membership.leave()).await {

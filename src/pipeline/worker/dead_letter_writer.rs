@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::commit_request::failure_context;
 use super::context::WorkerContext;
+use super::finisher::topic_id_of;
 use super::outcome::FatalFailure;
 use super::record::{CommitBatch, FailedRecord, RecordOutcome};
 use super::step::PipelineStep;
@@ -15,7 +16,7 @@ use mfctl_core::domain::dead_letter_stub::{StubSize, stub};
 use mfctl_core::domain::kept_record::{self, EncodedRecord};
 use mfctl_core::domain::record_limits::{self, max_message_bytes};
 use mfctl_core::domain::{NewRecord, ObjectRef, TopicName, object_keys};
-use mfctl_core::ports::{Dependency, PutOptions};
+use mfctl_core::ports::{Dependency, PartitionFence, PutOptions};
 
 /// The kind of a dead letter of which the log refused the outputs.
 pub(super) const OUTPUT_REFUSED: &str = "output_refused";
@@ -26,11 +27,13 @@ const ALWAYS_TAKEN_BYTES: usize = 64 << 10;
 /// Writes dead letters.
 pub(super) struct DeadLetterWriter<'a, S> {
     context: &'a WorkerContext<S>,
+    /// The fences of the batch, for the ids of topics.
+    fences: &'a [PartitionFence],
 }
 
 impl<'a, S: PipelineStep> DeadLetterWriter<'a, S> {
-    pub(super) fn new(context: &'a WorkerContext<S>) -> Self {
-        Self { context }
+    pub(super) fn new(context: &'a WorkerContext<S>, fences: &'a [PartitionFence]) -> Self {
+        Self { context, fences }
     }
 
     /// Writes the dead letter of each failed record of a batch. Waits out outages.
@@ -54,7 +57,8 @@ impl<'a, S: PipelineStep> DeadLetterWriter<'a, S> {
     /// Writes one dead letter, of which the log refused this many forms before. Returns whether its record is kept.
     async fn write(&self, failed: &mut FailedRecord, refusals: u32) -> Result<bool, FatalFailure> {
         let context = self.context;
-        let failure = failure_context(failed, &context.group, &context.options.instance);
+        let topic_id = topic_id_of(self.fences, &failed.record.topic_partition());
+        let failure = failure_context(failed, topic_id, &context.group, &context.options.instance);
         let whole = dead_letter(&failed.record, &failure);
         let limit = self.limit(&whole).await;
         if refusals == 0 && record_limits::check(&whole).is_ok() && whole.encoded_bytes() <= limit {

@@ -1,16 +1,17 @@
-//! The last operations of a batch before its commit: the step's bulk writes, released claims, dead-letter flags.
+//! The last operations of a batch before its commit: the step's bulk writes, and what the catalog is told of dead letters.
 
 use std::sync::Arc;
 
 use super::context::WorkerContext;
 use super::dead_letter_ratio::RatioExceeded;
 use super::dead_letter_writer::{DeadLetterWriter, OUTPUT_REFUSED};
-use super::outcome::{FatalFailure, WorkerEnd};
+use super::outcome::FatalFailure;
 use super::record::{CommitBatch, FailedRecord, RecordOutcome};
 use super::step::PipelineStep;
 use mfctl_core::breaker::CallSite;
 use mfctl_core::domain::dead_letter::FailureClass;
-use mfctl_core::ports::{self, ClaimRequest, DeadLetterFlag, Dependency};
+use mfctl_core::domain::{ClaimOwner, ClaimState, TopicId, TopicPartition};
+use mfctl_core::ports::{self, ClaimEnd, ClaimRequest, DeadLetterFlag, Dependency, PartitionFence};
 use mfctl_core::retry::{self, FailureAction};
 
 /// The dependencies of a step's bulk writes. The catalog is taken for the one that failed where an error names none.
@@ -31,15 +32,8 @@ pub(super) enum FinishFailure {
     Fatal(FatalFailure),
     /// The batch exceeds the dead-letter ratio.
     DeadLetters(RatioExceeded),
-}
-
-impl From<FinishFailure> for WorkerEnd {
-    fn from(failure: FinishFailure) -> Self {
-        match failure {
-            FinishFailure::Fatal(failure) => Self::Failed(failure),
-            FinishFailure::DeadLetters(exceeded) => exceeded.into(),
-        }
-    }
+    /// The claims of these partitions are fenced: another member was assigned them.
+    Fenced(Vec<TopicPartition>),
 }
 
 impl From<&ports::Error> for FinishFailure {
@@ -57,6 +51,7 @@ impl<S: PipelineStep> BatchFinisher<S> {
     pub(super) async fn finish(
         self,
         mut batch: CommitBatch<S::Effect>,
+        fences: Vec<PartitionFence>,
     ) -> Result<CommitBatch<S::Effect>, FinishFailure> {
         self.dead_letter_refused_outputs(&mut batch);
         if let Err(error) = self.finish_all(&batch).await {
@@ -66,8 +61,8 @@ impl<S: PipelineStep> BatchFinisher<S> {
         if let Some(exceeded) = self.context.dead_letter_ratio_exceeded(&batch) {
             return Err(FinishFailure::DeadLetters(exceeded));
         }
-        DeadLetterWriter::new(&self.context).write_all(&mut batch).await.map_err(FinishFailure::Fatal)?;
-        self.release_dead_letters(&batch).await.map_err(|error| FinishFailure::from(&error))?;
+        DeadLetterWriter::new(&self.context, &fences).write_all(&mut batch).await.map_err(FinishFailure::Fatal)?;
+        self.end_dead_letters(&batch, fences).await?;
         Ok(batch)
     }
 
@@ -184,28 +179,45 @@ impl<S: PipelineStep> BatchFinisher<S> {
         }
     }
 
-    /// Releases the claims of dead letters, so that a redrive can claim, and flags their assets.
-    async fn release_dead_letters(&self, batch: &CommitBatch<S::Effect>) -> ports::Result<()> {
+    /// Marks the claims of records whose dead letters are about to be committed, and flags their assets.
+    async fn end_dead_letters(
+        &self,
+        batch: &CommitBatch<S::Effect>,
+        fences: Vec<PartitionFence>,
+    ) -> Result<(), FinishFailure> {
         let stage = self.context.stage();
-        let mut claims: Vec<ClaimRequest> = Vec::new();
+        let mut ends: Vec<ClaimEnd> = Vec::new();
         let mut flags = Vec::new();
         for (_, outcome) in batch {
             let RecordOutcome::DeadLetter(FailedRecord { claim: Some(claim), last_failed_at, .. }) = outcome else {
                 continue;
             };
-            let ClaimRequest { asset_id, revision, .. } = *claim;
+            let ClaimRequest { asset_id, revision, owner, .. } = claim;
+            let (asset_id, revision, fence) = (*asset_id, *revision, owner.topic_partition());
             flags.push(DeadLetterFlag { asset_id, revision, stage, at: *last_failed_at });
-            claims.push(claim.clone());
+            let topic_id = topic_id_of(&fences, &fence).cloned();
+            let owner = ClaimOwner { record: owner.clone(), topic_id };
+            ends.push(ClaimEnd { asset_id, revision, owner, fence, state: ClaimState::DeadLetterPending });
         }
-        if claims.is_empty() {
+        if ends.is_empty() {
             return Ok(());
         }
         let context = &self.context;
-        let release = || context.ports.catalog.release_claims(&context.group, claims.clone());
-        context.call(&[Dependency::Catalog], "dead-letter", release).await?;
+        let end = || context.ports.catalog.end_claims(&context.group, fences.clone(), ends.clone());
+        let fenced = context.call(&[Dependency::Catalog], "dead-letter", end).await;
+        let fenced = fenced.map_err(|error| FinishFailure::from(&error))?;
+        if !fenced.is_empty() {
+            return Err(FinishFailure::Fenced(fenced));
+        }
         let flag = || context.ports.catalog.flag_dead_letters(flags.clone());
-        context.call(&[Dependency::Catalog], "dead-letter", flag).await
+        let flagged = context.call(&[Dependency::Catalog], "dead-letter", flag).await;
+        flagged.map_err(|error| FinishFailure::from(&error))
     }
+}
+
+/// The id of a partition's topic, from its fence.
+pub(super) fn topic_id_of<'a>(fences: &'a [PartitionFence], at: &TopicPartition) -> Option<&'a TopicId> {
+    fences.iter().find(|fence| fence.at == *at).and_then(|fence| fence.topic_id.as_ref())
 }
 
 /// The claim of a processed record.

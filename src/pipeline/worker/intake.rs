@@ -1,31 +1,42 @@
 //! Turns polled records into work: decode, check, claim. One batch at a time, so that each partition keeps its order.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::claim_doubts::{ClaimDoubts, DoubtOutcome};
 use super::context::WorkerContext;
+use super::epochs::mint_epochs;
+use super::fences::UnfencedPartition;
 use super::outcome::FatalFailure;
 use super::record::{ClaimedRecord, FailedRecord, RecordOutcome};
 use super::step::PipelineStep;
 use super::tracker::{Admission, RecordTicket};
 use mfctl_core::breaker::CallSite;
-use mfctl_core::domain::dead_letter::FailureClass;
-use mfctl_core::domain::{Asset, AssetId, AssetState, Record, Tenant, TopicPartition};
+use mfctl_core::domain::claim::MintedEpoch;
+use mfctl_core::domain::dead_letter::{FailureClass, RedriveMark};
+use mfctl_core::domain::{Asset, AssetId, AssetState, ClaimGround, GroupGeneration, Record, Tenant, TopicPartition};
 use mfctl_core::events::DecodeError;
-use mfctl_core::ports::{self, Claim, ClaimRequest, Dependency, ErrorKind};
+use mfctl_core::ports::{
+    self, ClaimAnswer, ClaimBatch, ClaimRequest, ClaimedBatch, Dependency, ErrorKind, PartitionFence, PassedRecords,
+};
 
 const CATALOG: &[Dependency] = &[Dependency::Catalog];
 
 /// Polled records, with the commits that the catalog is to learn of first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct IntakeBatch {
     pub(super) records: Vec<(RecordTicket, Record)>,
-    /// Partitions newly assigned to this worker: claims below their committed offsets are complete.
-    pub(super) assigned: Vec<TopicPartition>,
+    /// This worker's standing in its group; `None` while it is not in it.
+    pub(super) member: Option<GroupGeneration>,
+    /// Partitions newly assigned to this worker: epochs are minted for them, and the claims below their committed offsets are
+    /// completed.
+    pub(super) assigned: Vec<UnfencedPartition>,
+    /// The fences of the other partitions that have a record here.
+    pub(super) fences: Vec<PartitionFence>,
     /// Offsets committed by this worker since the batch before.
-    pub(super) committed: BTreeMap<TopicPartition, i64>,
+    pub(super) passed: Vec<PassedRecords>,
 }
 
 /// One record that passed intake, for the tracker.
@@ -43,7 +54,26 @@ pub(super) type StepAdmission<S> =
 /// The result for a batch. After a fatal failure, the records of each partition end before the one that caused it.
 pub(super) struct IntakeResult<S: PipelineStep> {
     pub(super) admitted: Vec<AdmittedRecord<S>>,
+    /// The fences of newly assigned partitions.
+    pub(super) fences: Vec<(RecordTicket, PartitionFence)>,
+    /// Nothing was admitted for this reason.
+    pub(super) refusal: Option<EpochRefusal>,
     pub(super) failure: Option<FatalFailure>,
+}
+
+impl<S: PipelineStep> Default for IntakeResult<S> {
+    fn default() -> Self {
+        Self { admitted: Vec::new(), fences: Vec::new(), refusal: None, failure: None }
+    }
+}
+
+/// Why the catalog takes nothing from this worker at its epochs.
+#[derive(Debug)]
+pub(super) enum EpochRefusal {
+    /// These stored epochs are of a later generation, or of another member.
+    Stored(BTreeMap<TopicPartition, MintedEpoch>),
+    /// The epochs of these partitions are not the latest, or this worker is in no group.
+    Fenced(Vec<TopicPartition>),
 }
 
 enum DecodedRecord<I> {
@@ -70,15 +100,38 @@ impl<S: PipelineStep> RecordIntake<S> {
 
     /// Decodes and claims a batch. Waits out outages of the registry, the catalog and the log.
     pub(super) async fn admit(self, batch: IntakeBatch) -> IntakeResult<S> {
-        let (decoded, mut failure) = self.decode_all(batch.records).await;
-        let admitted = match self.claim_all(&batch.assigned, batch.committed, decoded).await {
-            Ok(admitted) => admitted,
-            Err(error) => {
-                failure.get_or_insert(FatalFailure::from(&error));
-                Vec::new()
+        let (decoded, failure) = self.decode_all(batch.records).await;
+        let mut result = IntakeResult { failure, ..IntakeResult::default() };
+        let mut passed = batch.passed;
+        let mut fences = batch.fences;
+        if !batch.assigned.is_empty() {
+            let partitions = || batch.assigned.iter().map(|partition| partition.assignment.at.clone()).collect();
+            let Some(member) = &batch.member else {
+                result.refusal = Some(EpochRefusal::Fenced(partitions()));
+                return result;
+            };
+            match mint_epochs(&self.context, member, batch.assigned).await {
+                Ok(minted) if minted.refused.is_empty() => {
+                    passed.extend(minted.passed);
+                    fences.extend(minted.fences.iter().map(|(_, fence)| fence.clone()));
+                    result.fences = minted.fences;
+                }
+                Ok(minted) => {
+                    result.refusal = Some(EpochRefusal::Stored(minted.refused));
+                    return result;
+                }
+                Err(error) => {
+                    result.failure.get_or_insert(FatalFailure::from(&error));
+                    return result;
+                }
             }
-        };
-        IntakeResult { admitted, failure }
+        }
+        match self.claim_all(passed, &fences, decoded).await {
+            Ok(Ok(admitted)) => result.admitted = admitted,
+            Ok(Err(refusal)) => result.refusal = Some(refusal),
+            Err(error) => drop(result.failure.get_or_insert(FatalFailure::from(&error))),
+        }
+        result
     }
 
     async fn decode_all(&self, records: Vec<(RecordTicket, Record)>) -> (DecodedBatch<S::Input>, Option<FatalFailure>) {
@@ -123,20 +176,29 @@ impl<S: PipelineStep> RecordIntake<S> {
         }
     }
 
+    /// Completes the claims below the batch's commits and claims its records.
+    ///
+    /// # Errors
+    /// Errors of the log and the catalog.
     async fn claim_all(
         &self,
-        assigned: &[TopicPartition],
-        committed: BTreeMap<TopicPartition, i64>,
+        passed: Vec<PassedRecords>,
+        fences: &[PartitionFence],
         decoded: DecodedBatch<S::Input>,
-    ) -> ports::Result<Vec<AdmittedRecord<S>>> {
-        self.complete_claims(assigned, committed).await?;
+    ) -> ports::Result<Result<Vec<AdmittedRecord<S>>, EpochRefusal>> {
         let requests: Vec<ClaimRequest> =
             decoded.iter().filter_map(|(_, record, content)| claim_request::<S>(record, content)).collect();
-        let mut claims = self.claim(requests.clone()).await?.into_iter();
-        let ids: Vec<AssetId> = requests.iter().map(|request| request.asset_id).collect();
-        let assets = self.assets(ids).await?;
-        let mut requests = requests.into_iter();
-        let admit = |(ticket, record, content): (RecordTicket, Record, DecodedRecord<S::Input>)| {
+        let batch = ClaimBatch { passed, fences: fences.to_vec(), requests };
+        let claimed = self.claim(&batch).await?;
+        if let Some(fenced) = fenced_partitions(&batch.requests, &claimed.answers) {
+            return Ok(Err(EpochRefusal::Fenced(fenced)));
+        }
+        let doubts = ClaimDoubts::new(&self.context, fences).decide(&batch.requests, &claimed.answers).await?;
+        let assets: HashMap<AssetId, Arc<Asset>> =
+            claimed.assets.into_iter().map(|asset| (asset.asset_id, Arc::new(asset))).collect();
+        let mut answered = batch.requests.into_iter().zip(claimed.answers).enumerate();
+        let mut admitted = Vec::with_capacity(decoded.len());
+        for (ticket, record, content) in decoded {
             let key = record.key.clone();
             let bytes = record.size_bytes();
             let record = Arc::new(record);
@@ -144,31 +206,49 @@ impl<S: PipelineStep> RecordIntake<S> {
                 DecodedRecord::Failed { kind, class, message } => {
                     Admission::Finished(self.dead_letter(record, None, (kind, class), message))
                 }
-                DecodedRecord::Input(input) => match (requests.next(), claims.next()) {
-                    (Some(request), Some(claim)) => {
-                        self.admission(record, input, assets.get(&request.asset_id), request, &claim)
+                DecodedRecord::Input(input) => match answered.next() {
+                    Some((index, (request, answer))) => {
+                        let outcome = doubts.get(&index).cloned().unwrap_or(DoubtOutcome::Answered(answer));
+                        let asset = assets.get(&request.asset_id);
+                        match self.admission(record, input, asset, request, outcome) {
+                            Some(admission) => admission,
+                            None => return Ok(Err(EpochRefusal::Fenced(vec![ticket.at]))),
+                        }
                     }
                     // The catalog answers each request; without an answer the claim counts as held by another record.
-                    _ => Admission::Finished(RecordOutcome::Duplicate),
+                    None => Admission::Finished(RecordOutcome::Duplicate),
                 },
             };
-            AdmittedRecord { ticket, key, bytes, admission }
-        };
-        Ok(decoded.into_iter().map(admit).collect())
+            admitted.push(AdmittedRecord { ticket, key, bytes, admission });
+        }
+        Ok(Ok(admitted))
     }
 
+    /// `None`: the claim is fenced.
     fn admission(
         &self,
         record: Arc<Record>,
         input: S::Input,
         asset: Option<&Arc<Asset>>,
         request: ClaimRequest,
-        claim: &Claim,
-    ) -> StepAdmission<S> {
-        if claim.done || claim.owner != request.owner {
-            return Admission::Finished(RecordOutcome::Duplicate);
+        outcome: DoubtOutcome,
+    ) -> Option<StepAdmission<S>> {
+        match outcome {
+            DoubtOutcome::Answered(ClaimAnswer::Granted) => {}
+            DoubtOutcome::Answered(ClaimAnswer::Fenced) => return None,
+            DoubtOutcome::Answered(ClaimAnswer::Refused(_)) => {
+                return Some(Admission::Finished(RecordOutcome::Duplicate));
+            }
+            DoubtOutcome::InDoubt { holder, reason } => {
+                let message = format!(
+                    "{holder} claimed revision {} of this asset before, and whether its output was emitted is not known: {reason}",
+                    request.revision
+                );
+                let why = ("claim_in_doubt", FailureClass::Permanent);
+                return Some(Admission::Finished(self.dead_letter(record, None, why, message)));
+            }
         }
-        match asset {
+        Some(match asset {
             Some(asset) if asset.state == AssetState::Revoked => Admission::Finished(RecordOutcome::Revoked),
             Some(asset) => {
                 Admission::Run(Box::new(ClaimedRecord { record, input, asset: Arc::clone(asset), claim: request }))
@@ -179,7 +259,7 @@ impl<S: PipelineStep> RecordIntake<S> {
                 let why = ("unknown_asset", FailureClass::Permanent);
                 Admission::Finished(self.dead_letter(record, Some((request, tenant)), why, message))
             }
-        }
+        })
     }
 
     fn dead_letter(
@@ -205,52 +285,27 @@ impl<S: PipelineStep> RecordIntake<S> {
         })
     }
 
-    /// Marks the claims of records whose output is committed as done.
-    pub(super) async fn complete_claims(
-        &self,
-        assigned: &[TopicPartition],
-        mut committed: BTreeMap<TopicPartition, i64>,
-    ) -> ports::Result<()> {
-        let context = &self.context;
-        if !assigned.is_empty() {
-            let topics = [context.stage().input()];
-            let progress = || context.ports.log.progress(&context.group, &topics);
-            let progress = context.call(&[Dependency::Log], "look at the group's offsets", progress).await?;
-            for partition in progress.into_iter().filter(|partition| assigned.contains(&partition.at)) {
-                if let Some(offset) = partition.committed {
-                    let latest = committed.entry(partition.at).or_insert(offset);
-                    *latest = offset.max(*latest);
-                }
-            }
-        }
-        if committed.is_empty() {
-            return Ok(());
-        }
-        let committed: Vec<(TopicPartition, i64)> = committed.into_iter().collect();
-        let complete = || context.ports.catalog.complete_claims(&context.group, &committed);
-        context.call(CATALOG, "complete claims", complete).await
+    /// Completes the claims of records that are committed.
+    pub(super) async fn complete_claims(&self, passed: Vec<PassedRecords>) -> ports::Result<()> {
+        let batch = ClaimBatch { passed, ..ClaimBatch::default() };
+        self.claim(&batch).await.map(drop)
     }
 
-    async fn claim(&self, requests: Vec<ClaimRequest>) -> ports::Result<Vec<Claim>> {
-        if requests.is_empty() {
-            return Ok(Vec::new());
+    async fn claim(&self, batch: &ClaimBatch) -> ports::Result<ClaimedBatch> {
+        if batch.passed.is_empty() && batch.requests.is_empty() {
+            return Ok(ClaimedBatch::default());
         }
         let context = &self.context;
-        let claim = || context.ports.catalog.claim(&context.group, requests.clone());
+        let claim = || context.ports.catalog.claim(&context.group, batch.clone());
         context.call(CATALOG, "claim", claim).await
     }
+}
 
-    /// The catalog's current rows of these assets, by id.
-    async fn assets(&self, mut ids: Vec<AssetId>) -> ports::Result<HashMap<AssetId, Arc<Asset>>> {
-        ids.sort_unstable();
-        ids.dedup();
-        if ids.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let context = &self.context;
-        let assets = context.call(CATALOG, "look at assets", || context.ports.catalog.assets(&ids)).await?;
-        Ok(assets.into_iter().map(|asset| (asset.asset_id, Arc::new(asset))).collect())
-    }
+/// The partitions of fenced requests; `None` without one.
+fn fenced_partitions(requests: &[ClaimRequest], answers: &[ClaimAnswer]) -> Option<Vec<TopicPartition>> {
+    let fenced = requests.iter().zip(answers).filter(|(_, answer)| **answer == ClaimAnswer::Fenced);
+    let fenced: BTreeSet<TopicPartition> = fenced.map(|(request, _)| request.owner.topic_partition()).collect();
+    (!fenced.is_empty()).then(|| fenced.into_iter().collect())
 }
 
 /// An event whose asset id is not that of its tenant and content would claim, and overwrite, another asset.
@@ -267,5 +322,11 @@ fn check_asset_id<S: PipelineStep>(input: S::Input) -> DecodedRecord<S::Input> {
 fn claim_request<S: PipelineStep>(record: &Record, content: &DecodedRecord<S::Input>) -> Option<ClaimRequest> {
     let DecodedRecord::Input(input) = content else { return None };
     let envelope = S::envelope(input);
-    Some(ClaimRequest { asset_id: envelope.asset_id, revision: envelope.revision, owner: record.address.clone() })
+    let replaced = RedriveMark::of(&record.headers).and_then(|mark| mark.replaced_record());
+    Some(ClaimRequest {
+        asset_id: envelope.asset_id,
+        revision: envelope.revision,
+        owner: record.address.clone(),
+        ground: replaced.map_or(ClaimGround::Delivered, ClaimGround::Redrive),
+    })
 }

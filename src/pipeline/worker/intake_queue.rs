@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::fences::{ClaimFences, UnfencedPartition};
 use super::intake::IntakeBatch;
 use super::tracker::RecordTicket;
-use mfctl_core::domain::{Record, TopicPartition};
+use mfctl_core::domain::{GroupGeneration, Record, TopicPartition};
+use mfctl_core::ports::PassedRecords;
 
 /// Whether an intake batch is under way. There is one at a time, so that each partition keeps its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,13 +22,13 @@ enum IntakeState {
 pub(super) struct IntakeQueue {
     state: IntakeState,
     backlog: Vec<Record>,
-    assigned: Vec<TopicPartition>,
-    committed: BTreeMap<TopicPartition, i64>,
+    assigned: Vec<UnfencedPartition>,
+    passed: BTreeMap<TopicPartition, PassedRecords>,
 }
 
 impl IntakeQueue {
     pub(super) fn new() -> Self {
-        Self { state: IntakeState::Idle, backlog: Vec::new(), assigned: Vec::new(), committed: BTreeMap::new() }
+        Self { state: IntakeState::Idle, backlog: Vec::new(), assigned: Vec::new(), passed: BTreeMap::new() }
     }
 
     /// Whether nothing is being taken in, and no record waits.
@@ -38,14 +40,15 @@ impl IntakeQueue {
         self.backlog.extend(records);
     }
 
-    /// A partition was assigned: the claims below its committed offset are to be completed.
-    pub(super) fn push_assigned(&mut self, at: TopicPartition) {
-        self.assigned.push(at);
+    /// A partition was assigned: an epoch is to be minted for it, and the claims below its committed offset are to be
+    /// completed.
+    pub(super) fn push_assigned(&mut self, partition: UnfencedPartition) {
+        self.assigned.push(partition);
     }
 
     /// Offsets were committed: their claims are to be completed, with the next batch.
-    pub(super) fn push_committed(&mut self, offsets: BTreeMap<TopicPartition, i64>) {
-        self.committed.extend(offsets);
+    pub(super) fn push_passed(&mut self, passed: Vec<PassedRecords>) {
+        self.passed.extend(passed.into_iter().map(|passed| (passed.commit.at.clone(), passed)));
     }
 
     /// Drops the records that wait.
@@ -55,7 +58,7 @@ impl IntakeQueue {
 
     /// Drops what belongs to partitions that are no longer this worker's.
     pub(super) fn remove(&mut self, partitions: &[TopicPartition]) {
-        self.assigned.retain(|at| !partitions.contains(at));
+        self.assigned.retain(|partition| !partitions.contains(&partition.assignment.at));
         self.backlog.retain(|record| !partitions.contains(&record.topic_partition()));
     }
 
@@ -65,9 +68,11 @@ impl IntakeQueue {
     pub(super) fn start(
         &mut self,
         tasks_idle: bool,
+        member: Option<GroupGeneration>,
+        fences: &ClaimFences,
         epoch_of: impl Fn(&TopicPartition) -> Option<u64>,
     ) -> Option<IntakeBatch> {
-        let hand_over_commits = tasks_idle && !self.committed.is_empty();
+        let hand_over_commits = tasks_idle && !self.passed.is_empty();
         let is_empty = self.backlog.is_empty() && self.assigned.is_empty() && !hand_over_commits;
         if self.state == IntakeState::Running || is_empty {
             return None;
@@ -78,10 +83,13 @@ impl IntakeQueue {
             let epoch = epoch_of(&at)?;
             Some((RecordTicket { at, epoch, offset: record.address.offset }, record))
         });
+        let records: Vec<(RecordTicket, Record)> = records.collect();
         Some(IntakeBatch {
-            records: records.collect(),
+            fences: fences.of(records.iter().map(|(ticket, _)| &ticket.at)),
+            records,
+            member,
             assigned: std::mem::take(&mut self.assigned),
-            committed: std::mem::take(&mut self.committed),
+            passed: std::mem::take(&mut self.passed).into_values().collect(),
         })
     }
 
@@ -92,14 +100,14 @@ impl IntakeQueue {
     }
 
     /// Any state → Idle, without records: the loop starts over with these partitions.
-    pub(super) fn reset(&mut self, assigned: Vec<TopicPartition>) {
+    pub(super) fn reset(&mut self, assigned: Vec<UnfencedPartition>) {
         self.state = IntakeState::Idle;
         self.backlog.clear();
         self.assigned = assigned;
     }
 
     /// The commits whose claims are still to be completed.
-    pub(super) fn into_committed(self) -> BTreeMap<TopicPartition, i64> {
-        self.committed
+    pub(super) fn into_passed(self) -> Vec<PassedRecords> {
+        self.passed.into_values().collect()
     }
 }

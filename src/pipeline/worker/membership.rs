@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use mfctl_core::domain::TopicPartition;
+use mfctl_core::domain::{GroupGeneration, TopicPartition};
 use mfctl_core::ports::{CommitRequest, FetchLimits, GroupConsumer, Poll, Result};
 
 /// The interval between polls while a dependency is down, so that the log's answer ends an outage of its own soon.
@@ -20,6 +20,7 @@ pub(super) enum LogCall {
     Poll,
     Rewind,
     Commit,
+    Confirm,
 }
 
 impl LogCall {
@@ -28,6 +29,7 @@ impl LogCall {
             Self::Poll => "poll",
             Self::Rewind => "rewind",
             Self::Commit => "commit",
+            Self::Confirm => "confirm the membership",
         }
     }
 }
@@ -106,6 +108,15 @@ impl GroupMembership {
     /// Polls for records within the limits of `room`; without room for any, only to stay a member.
     pub(super) async fn poll(&mut self, room: Option<FetchLimits>, wait: Duration) -> Result<Poll> {
         self.consumer.poll(room.unwrap_or(HEARTBEAT_LIMITS), wait).await
+    }
+
+    pub(super) fn generation(&self) -> Option<GroupGeneration> {
+        self.consumer.generation()
+    }
+
+    /// `Fenced` unless the group has this member at its generation.
+    pub(super) async fn confirm(&mut self) -> Result<()> {
+        self.consumer.confirm().await
     }
 
     pub(super) async fn begin_commit(&mut self, request: CommitRequest) -> Result<()> {

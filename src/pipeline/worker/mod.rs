@@ -16,6 +16,7 @@
 //! what the log refuses to take; `dead_letter_ratio` ends a worker whose records nearly all fail; `slots` bounds the steps that run; `dependencies` is what the breaker asks whether a dependency works.
 
 mod assignment;
+mod claim_doubts;
 mod cleanup;
 mod commit;
 mod commit_report;
@@ -25,6 +26,8 @@ mod context;
 mod dead_letter_ratio;
 mod dead_letter_writer;
 mod dependencies;
+mod epochs;
+mod fences;
 mod finisher;
 mod health;
 mod intake;
@@ -32,6 +35,7 @@ mod intake_queue;
 mod membership;
 mod options;
 mod outcome;
+mod output_search;
 mod phase;
 mod record;
 mod refused_records;

@@ -13,7 +13,7 @@ use super::record::{ClaimedRecord, CommitBatch, RecordOutcome};
 use super::step::PipelineStep;
 use super::step_runner::StepRunner;
 use super::tracker::RecordTicket;
-use mfctl_core::ports::ErrorKind;
+use mfctl_core::ports::{ErrorKind, PartitionFence};
 
 /// The result of a task.
 pub(super) enum TaskResult<S: PipelineStep> {
@@ -52,9 +52,14 @@ impl<S: PipelineStep> WorkerTasks<S> {
         self.running.spawn(async move { TaskResult::TakenIn(intake.admit(batch).await) });
     }
 
-    pub(super) fn start_finish(&mut self, batch: CommitBatch<S::Effect>, taken_at: Instant) {
+    pub(super) fn start_finish(
+        &mut self,
+        batch: CommitBatch<S::Effect>,
+        fences: Vec<PartitionFence>,
+        taken_at: Instant,
+    ) {
         let finisher = BatchFinisher::new(Arc::clone(&self.context));
-        self.running.spawn(async move { TaskResult::Finished(taken_at, finisher.finish(batch).await) });
+        self.running.spawn(async move { TaskResult::Finished(taken_at, finisher.finish(batch, fences).await) });
     }
 
     /// The next result; `None` without a task. May be dropped and called again.

@@ -261,10 +261,12 @@ impl<W, D> Default for RecordTracker<W, D> {
 }
 
 impl<W, D> RecordTracker<W, D> {
-    /// Starts an assignment in state Consuming, at a new epoch. Records of an earlier assignment are dropped.
-    pub fn assign(&mut self, at: TopicPartition) {
+    /// Starts an assignment in state Consuming, at a new epoch, which is returned. Records of an earlier assignment are
+    /// dropped.
+    pub fn assign(&mut self, at: TopicPartition) -> u64 {
         self.last_epoch += 1;
         self.partitions.insert(at, AssignedPartition::new(self.last_epoch));
+        self.last_epoch
     }
 
     /// Ends an assignment: the partition is Stopped.
@@ -272,9 +274,9 @@ impl<W, D> RecordTracker<W, D> {
         self.partitions.remove(at);
     }
 
-    /// Assigns every partition again: drops all records in flight.
-    pub fn reassign_all(&mut self) {
-        self.partitions().into_iter().for_each(|at| self.assign(at));
+    /// Assigns every partition again, and returns each with its epoch: drops all records in flight.
+    pub fn reassign_all(&mut self) -> Vec<(TopicPartition, u64)> {
+        self.partitions().into_iter().map(|at| (at.clone(), self.assign(at))).collect()
     }
 
     /// The epoch of a partition that consumes; `None` for one that drains or is not assigned.

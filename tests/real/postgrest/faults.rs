@@ -1,28 +1,29 @@
 //! PostgREST: fault cases of the catalog, tenants, tokens, and errors that name their setting.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mfctl_core::domain::asset::AssetState;
 use mfctl_core::domain::job::{FileOutcome, FileRefusal, JobOutcome, RefusalKind};
-use mfctl_core::domain::{
-    AssetId, EventId, GroupName, RecordAddress, Revision, Secret, SourcePath, Stage, Tenant, TopicName,
-};
-use mfctl_core::ports::{AssetFilter, Catalog, ClaimRequest, ErrorKind, StagedRow, StateTransition};
-use mfctl_remote::postgrest::PostgrestAuth;
+use mfctl_core::domain::{AssetId, EventId, GroupName, Revision, Secret, SourcePath, Stage, Tenant};
+use mfctl_core::ports::{AssetFilter, Catalog, ClaimAnswer, ClaimRequest, ErrorKind, StagedRow, StateTransition};
+use mfctl_remote::postgrest::{PostgrestAuth, PostgrestCatalog};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::server::{Database, Server, TIMEOUT, jwt_secret, signed, token};
 use crate::contract::catalog::{asset_id, at, job, row};
+use crate::contract::catalog_claims::{Claimant, claim_request, epoch_request};
 use crate::contract::harness::{eventually, fails_as};
 
 fn group() -> GroupName {
     GroupName::new("mfctl.dev.persist").unwrap()
 }
 
-fn claim_request(n: u64, offset: i64) -> ClaimRequest {
-    let owner = RecordAddress { topic: TopicName::known("ingest.raw"), partition: 0, offset };
-    ClaimRequest { asset_id: asset_id(n), revision: Revision::FIRST, owner }
+/// A member of the group, in the role of a worker.
+async fn claimant(server: &Server) -> Claimant {
+    let catalog: Arc<dyn Catalog> = Arc::new(server.catalog(server.as_service("default")));
+    Claimant::assigned(&catalog, &group(), 1).await
 }
 
 fn outcome(path: &str, outcome: FileOutcome) -> JobOutcome {
@@ -66,9 +67,12 @@ async fn case_14_duplicate_keys_in_one_upsert_are_collapsed() {
     let (status, body) = server.send(raw).await.unwrap();
     assert!(status >= 400 && body["code"] == "21000", "the database takes no key twice: {status} {body}");
     let catalog = server.catalog(server.as_service("default"));
-    let claims =
-        catalog.claim(&group(), vec![claim_request(1, 10), claim_request(2, 5), claim_request(1, 11)]).await.unwrap();
-    assert_eq!(claims.iter().map(|claim| claim.owner.offset).collect::<Vec<_>>(), [10, 5, 10]);
+    let claims = claimant(&server).await;
+    let answers = claims.claim(vec![claim_request(1, 10), claim_request(2, 5), claim_request(1, 11)]).await;
+    assert!(
+        matches!(answers[..], [ClaimAnswer::Granted, ClaimAnswer::Granted, ClaimAnswer::Refused(_)]),
+        "{answers:?}"
+    );
     let twice = vec![outcome("/a", FileOutcome::Failed), outcome("/a", FileOutcome::Rejected)];
     catalog.record_outcomes(twice).await.unwrap();
     let kept = catalog.job_outcomes(job(1), None, 10).await.unwrap().items;
@@ -81,9 +85,11 @@ async fn answers_cut_short_by_db_max_rows_lose_no_claim_and_no_source() {
     let server = Server::with_settings(Database::migrated().await, &[("PGRST_DB_MAX_ROWS", "5")]).await;
     let catalog = server.catalog(server.as_service("default"));
     eventually(TIMEOUT, "the catalog answers", async || catalog.identity().await.is_ok()).await;
-    let requests: Vec<_> = (0..23).map(|n| claim_request(n, 10 + n as i64)).collect();
-    let claims = catalog.claim(&group(), requests).await.unwrap();
-    assert_eq!(claims.iter().map(|claim| claim.owner.offset).collect::<Vec<_>>(), (10..33).collect::<Vec<_>>());
+    let claims = claimant(&server).await;
+    let requests = |first: i64| (0..23).map(move |n| claim_request(n, first + n as i64)).collect::<Vec<_>>();
+    assert_eq!(claims.claim(requests(10)).await, vec![ClaimAnswer::Granted; 23]);
+    let refused = claims.claim(requests(50)).await;
+    assert_eq!(refused.iter().filter(|answer| matches!(answer, ClaimAnswer::Refused(_))).count(), 23, "{refused:?}");
 
     let staged: Vec<_> =
         (0..12).map(|n| StagedRow { source_path: SourcePath::from_text(format!("/{n}")), ..row(1, job(1)) }).collect();
@@ -95,8 +101,7 @@ async fn answers_cut_short_by_db_max_rows_lose_no_claim_and_no_source() {
 #[tokio::test]
 async fn case_15_missing_columns_take_their_defaults() {
     let server = Server::start().await;
-    let catalog = server.catalog(server.as_service("default"));
-    catalog.claim(&group(), vec![claim_request(1, 10)]).await.unwrap();
+    claimant(&server).await.claim(vec![claim_request(1, 10)]).await;
     let held = "SELECT tenant || ' ' || done || ' ' || (claimed_at IS NOT NULL) FROM media.inbox";
     assert_eq!(server.database.text(held).await, "default false true");
     // Without the preference, listed columns that a row omits are NULL, which no column accepts.
@@ -117,8 +122,7 @@ async fn case_15_missing_columns_take_their_defaults() {
 #[tokio::test]
 async fn case_16_max_affected_needs_strict_handling() {
     let server = Server::start().await;
-    let catalog = server.catalog(server.as_service("default"));
-    catalog.claim(&group(), (0..4).map(|n| claim_request(n, n as i64)).collect()).await.unwrap();
+    claimant(&server).await.claim((0..4).map(|n| claim_request(n, n as i64)).collect()).await;
     let service_token = service("default");
     let remove = |prefer: &'static str| {
         let path = "inbox?group_name=eq.mfctl.dev.persist";
@@ -127,11 +131,6 @@ async fn case_16_max_affected_needs_strict_handling() {
     let (status, body) = remove("handling=strict, max-affected=1").await.unwrap();
     assert_eq!((status, &body["code"]), (400, &json!("PGRST124")));
     assert_eq!(server.database.text("SELECT count(*)::text FROM media.inbox").await, "4", "nothing is deleted");
-    // Many claims are released in several requests.
-    let all: Vec<ClaimRequest> = (0..60).map(|n| claim_request(n, n as i64)).collect();
-    catalog.claim(&group(), all.clone()).await.unwrap();
-    catalog.release_claims(&group(), all[..59].to_vec()).await.unwrap();
-    assert_eq!(server.database.text("SELECT string_agg(owner_offset::text, ',') FROM media.inbox").await, "59");
     // Without strict handling the limit is ignored, so every write of the catalog is strict.
     let (status, _) = remove("max-affected=0").await.unwrap();
     assert!(status < 300);
@@ -178,8 +177,8 @@ fn row_of_tenant(n: u64, tenant: &str) -> StagedRow {
 #[tokio::test]
 async fn two_tenants_see_only_their_own_rows() {
     let server = Server::start().await;
-    let left = server.catalog(server.as_service("left"));
-    let right = server.catalog(server.as_service("right"));
+    let left = Arc::new(server.catalog(server.as_service("left")));
+    let right = Arc::new(server.catalog(server.as_service("right")));
     let step = |asset_id| StateTransition {
         asset_id,
         revision: Revision::FIRST,
@@ -213,11 +212,13 @@ async fn two_tenants_see_only_their_own_rows() {
         fails_as(catalog.record_outcomes(vec![mine(other.tenant.as_str())]).await, ErrorKind::Denied);
     }
     // The same claim is separate in each tenant.
-    let claim = |offset| ClaimRequest { asset_id: ours.asset_id, ..claim_request(1, offset) };
-    assert_eq!(left.claim(&group(), vec![claim(1)]).await.unwrap()[0].owner.offset, 1);
-    assert_eq!(right.claim(&group(), vec![claim(2)]).await.unwrap()[0].owner.offset, 2);
-    right.release_claims(&group(), vec![claim(1)]).await.unwrap();
-    assert_eq!(left.claim(&group(), vec![claim(3)]).await.unwrap()[0].owner.offset, 1);
+    let claim = |offset| vec![ClaimRequest { asset_id: ours.asset_id, ..claim_request(1, offset) }];
+    for catalog in [&left, &right] {
+        let catalog: Arc<dyn Catalog> = Arc::<PostgrestCatalog>::clone(catalog);
+        let member = Claimant::assigned(&catalog, &group(), 1).await;
+        assert_eq!(member.claim(claim(1)).await, [ClaimAnswer::Granted]);
+        assert!(matches!(member.claim(claim(2)).await[..], [ClaimAnswer::Refused(_)]));
+    }
 
     let states = "SELECT string_agg(tenant || '=' || state || '=' || (published_at IS NULL), ' ' ORDER BY tenant)
                   FROM media.assets";
@@ -227,7 +228,7 @@ async fn two_tenants_see_only_their_own_rows() {
     // A token without a tenant sees no rows.
     let no_tenant = server.catalog(PostgrestAuth::Token(Secret::new(token(&json!({ "role": "mfctl_service" })))));
     assert_eq!(no_tenant.summary().await.unwrap().assets, 0);
-    fails_as(no_tenant.claim(&group(), vec![claim_request(9, 1)]).await, ErrorKind::Denied);
+    fails_as(no_tenant.mint_epochs(&group(), vec![epoch_request()]).await, ErrorKind::Denied);
 }
 
 /// A client with a token can write to the tables directly; the tables enforce the same rules.

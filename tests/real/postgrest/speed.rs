@@ -3,8 +3,11 @@
 use std::time::{Duration, Instant};
 
 use mfctl_core::domain::asset::{AssetState, Stage};
-use mfctl_core::domain::{GroupName, RecordAddress, Revision, TopicName, TopicPartition};
-use mfctl_core::ports::{Catalog, ClaimRequest, StateTransition};
+use mfctl_core::domain::claim::{EpochAnswer, MintRequest};
+use mfctl_core::domain::{ClaimGround, GroupGeneration, GroupName, RecordAddress, Revision, TopicName, TopicPartition};
+use mfctl_core::ports::{
+    Catalog, ClaimBatch, ClaimRequest, EpochRequest, GroupCommit, PartitionFence, PassedRecords, StateTransition,
+};
 
 use super::server::Server;
 use crate::contract::catalog::{asset_id, at, job, row};
@@ -29,6 +32,28 @@ async fn batches_stay_fast_up_to_twenty_thousand_assets() {
             }
         }};
     }
+    let request = |n| EpochRequest {
+        at: TopicPartition::new(topic.clone(), n),
+        topic_id: None,
+        request: MintRequest {
+            member: GroupGeneration { generation: 1, member_id: "member".into() },
+            is_position_of_member: true,
+            replaces: None,
+        },
+    };
+    let epochs = catalog.mint_epochs(&group, (0..6).map(request).collect()).await.unwrap();
+    let fence = |(n, answer): (usize, &EpochAnswer)| {
+        let EpochAnswer::Minted(epoch) = answer else { panic!("{answer:?}") };
+        PartitionFence { at: TopicPartition::new(topic.clone(), n as u32), topic_id: None, epoch: *epoch }
+    };
+    let fences: Vec<PartitionFence> = epochs.iter().enumerate().map(fence).collect();
+    let passed = |offset: u64| -> Vec<PassedRecords> {
+        let passed = |fence: &PartitionFence| PassedRecords {
+            commit: GroupCommit { at: fence.at.clone(), offset: offset as i64, epoch: Some(fence.epoch) },
+            topic_id: None,
+        };
+        fences.iter().map(passed).collect()
+    };
     for start in (0..ASSETS).step_by(BATCH as usize) {
         let numbers: Vec<u64> = (start..start + BATCH).collect();
         let ids: Vec<_> = numbers.iter().map(|n| asset_id(*n)).collect();
@@ -39,8 +64,14 @@ async fn batches_stay_fast_up_to_twenty_thousand_assets() {
             asset_id: asset_id(*n),
             revision: Revision::FIRST,
             owner: RecordAddress { topic: topic.clone(), partition: (*n % 6) as u32, offset: *n as i64 },
+            ground: ClaimGround::Delivered,
         };
-        timed!("claim", catalog.claim(&group, numbers.iter().map(claim).collect()));
+        let batch = ClaimBatch {
+            passed: (start > 0).then(|| passed(start)).unwrap_or_default(),
+            fences: fences.clone(),
+            requests: numbers.iter().map(claim).collect(),
+        };
+        timed!("claim", catalog.claim(&group, batch));
         let step = |n: &u64| StateTransition {
             asset_id: asset_id(*n),
             revision: Revision::FIRST,
@@ -50,9 +81,6 @@ async fn batches_stay_fast_up_to_twenty_thousand_assets() {
             stage: Stage::Persist,
         };
         timed!("advance", catalog.advance(numbers.iter().map(step).collect()));
-        let committed: Vec<_> =
-            (0..6).map(|n| (TopicPartition::new(topic.clone(), n), (start + BATCH) as i64)).collect();
-        timed!("complete_claims", catalog.complete_claims(&group, &committed));
         timed!("summary", catalog.summary());
     }
     for (name, mut times) in spent {

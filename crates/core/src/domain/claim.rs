@@ -51,6 +51,21 @@ pub struct MintedEpoch {
     pub epoch: ClaimEpoch,
     /// The member, and the generation in which it was assigned the partition.
     pub minted_for: GroupGeneration,
+    /// Claims of earlier epochs than this are in doubt: see [`ClaimDecision::Doubt`].
+    pub trusted_from: ClaimEpoch,
+}
+
+/// A member's request for an epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MintRequest {
+    /// The member.
+    pub member: GroupGeneration,
+    /// Whether the group's position in the partition is that of the last commit of a member. Otherwise another tool moved the
+    /// offset, or the group began again, and the group may have processed records at and after its position.
+    pub is_position_of_member: bool,
+    /// The stored epoch that the member was refused for, and that it may replace because its group has confirmed its
+    /// membership since.
+    pub replaces: Option<MintedEpoch>,
 }
 
 /// The answer to a request for an epoch.
@@ -63,16 +78,24 @@ pub enum EpochAnswer {
     Refused(MintedEpoch),
 }
 
-/// Decides on a request for an epoch by a member. `replaces` is the stored epoch that the member was refused for, and that it
-/// may replace because its group has confirmed its membership since.
-#[must_use]
-pub fn mint(stored: Option<&MintedEpoch>, member: &GroupGeneration, replaces: Option<&MintedEpoch>) -> EpochAnswer {
-    let Some(stored) = stored else { return EpochAnswer::Minted(ClaimEpoch(1)) };
-    let is_later = member.generation > stored.minted_for.generation;
-    if is_later || *member == stored.minted_for || replaces == Some(stored) {
-        return EpochAnswer::Minted(ClaimEpoch(stored.epoch.0 + 1));
+/// Decides on a request for an epoch. `Ok` is what to store.
+///
+/// # Errors
+/// The stored epoch that refuses the request.
+pub fn mint(stored: Option<&MintedEpoch>, request: &MintRequest) -> Result<MintedEpoch, MintedEpoch> {
+    let epoch = ClaimEpoch(stored.map_or(0, |stored| stored.epoch.0) + 1);
+    if let Some(stored) = stored {
+        let is_later = request.member.generation > stored.minted_for.generation;
+        let is_same = request.member == stored.minted_for;
+        if !is_later && !is_same && request.replaces.as_ref() != Some(stored) {
+            return Err(stored.clone());
+        }
     }
-    EpochAnswer::Refused(stored.clone())
+    let trusted_from = match stored {
+        Some(stored) if request.is_position_of_member => stored.trusted_from,
+        _ => epoch,
+    };
+    Ok(MintedEpoch { epoch, minted_for: request.member.clone(), trusted_from })
 }
 
 /// The record that holds a claim.
@@ -176,6 +199,15 @@ pub enum ClaimGround {
     Abandoned(ClaimOwner),
 }
 
+/// The epoch of a request, and which claims of earlier ones it can trust.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestEpoch {
+    /// The epoch of the request's partition.
+    pub epoch: ClaimEpoch,
+    /// As [`MintedEpoch::trusted_from`].
+    pub trusted_from: ClaimEpoch,
+}
+
 /// What a request makes of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimDecision {
@@ -185,38 +217,49 @@ pub enum ClaimDecision {
     Keep,
     /// Another record holds the claim, or it is done: the record emits nothing.
     Refuse,
+    /// The record itself holds the claim since before its offset was reset, and may have been processed then: the claim is as
+    /// good as abandoned, and nothing changes.
+    Doubt,
 }
 
-/// Decides on the request of a record, under its epoch, for a claim.
+/// Decides on the request of a record for a claim.
 #[must_use]
 pub fn take(
     stored: Option<&StoredClaim>,
     record: &ClaimOwner,
-    epoch: ClaimEpoch,
+    epoch: RequestEpoch,
     ground: &ClaimGround,
 ) -> ClaimDecision {
     let Some(stored) = stored else { return ClaimDecision::Take };
-    if stored.owner.is_same_record(record) {
-        return match (stored.state.is_done(), stored.epoch == Some(epoch)) {
-            (true, _) => ClaimDecision::Refuse,
-            // A repeated request: the record may be a pending dead letter by now.
-            (false, true) => ClaimDecision::Keep,
-            (false, false) => ClaimDecision::Take,
-        };
-    }
-    let may_take = match ground {
-        ClaimGround::Delivered => stored.state == ClaimState::DeadLettered,
-        ClaimGround::Redrive(replaced) => stored.owner.is_same_record(replaced),
+    let is_own = stored.owner.is_same_record(record);
+    let is_abandoned = match ground {
         ClaimGround::Abandoned(abandoned) => stored.owner.is_same_record(abandoned) && !stored.state.is_done(),
+        ClaimGround::Delivered | ClaimGround::Redrive(_) => false,
     };
-    if may_take { ClaimDecision::Take } else { ClaimDecision::Refuse }
+    let is_redriven = match ground {
+        ClaimGround::Redrive(replaced) => !is_own && stored.owner.is_same_record(replaced),
+        ClaimGround::Delivered | ClaimGround::Abandoned(_) => false,
+    };
+    if is_abandoned || is_redriven {
+        return ClaimDecision::Take;
+    }
+    match (is_own, stored.state) {
+        (true, state) if state.is_done() => ClaimDecision::Refuse,
+        // A repeated request: the record may be a pending dead letter by now.
+        (true, _) if stored.epoch == Some(epoch.epoch) => ClaimDecision::Keep,
+        (true, _) if stored.epoch.is_some_and(|taken| taken < epoch.trusted_from) => ClaimDecision::Doubt,
+        (true, _) => ClaimDecision::Take,
+        (false, ClaimState::DeadLettered) if *ground == ClaimGround::Delivered => ClaimDecision::Take,
+        (false, _) => ClaimDecision::Refuse,
+    }
 }
 
-/// Whether a commit below which a claim's record lies completes the claim. It does if a member made it: its metadata has an
-/// epoch. A commit without metadata is one of another tool, or of a release without epochs, which completes its own claims.
+/// Whether a commit completes a claim whose record lies below it. A member's commit, whose metadata has its epoch, completes
+/// what was claimed under that epoch: a claim of another epoch is of a record that the member was not delivered. A claim of a
+/// release without epochs is completed by any commit.
 #[must_use]
-pub fn is_completed_by(claim: &StoredClaim, commit_epoch: Option<ClaimEpoch>) -> bool {
-    !claim.state.is_done() && (commit_epoch.is_some() || claim.epoch.is_none())
+pub fn is_completed_by(claim: &StoredClaim, commit: Option<ClaimEpoch>) -> bool {
+    !claim.state.is_done() && (claim.epoch.is_none() || claim.epoch == commit)
 }
 
 #[cfg(test)]
@@ -229,6 +272,10 @@ mod tests {
         ClaimOwner { record, topic_id: topic_id.map(|id| TopicId::new(id).unwrap()) }
     }
 
+    fn under(epoch: i64) -> RequestEpoch {
+        RequestEpoch { epoch: ClaimEpoch(epoch), trusted_from: ClaimEpoch(1) }
+    }
+
     fn claim(offset: i64, epoch: i64, state: ClaimState) -> StoredClaim {
         StoredClaim { owner: owner(offset, Some("a")), epoch: Some(ClaimEpoch(epoch)), state }
     }
@@ -236,9 +283,8 @@ mod tests {
     #[test]
     fn a_claim_is_taken_again_by_its_own_record_until_it_is_done() {
         use ClaimState::{DeadLetterPending, DeadLettered, Open, Processed};
-        let asked = |state, epoch| {
-            take(Some(&claim(5, 2, state)), &owner(5, Some("a")), ClaimEpoch(epoch), &ClaimGround::Delivered)
-        };
+        let asked =
+            |state, epoch| take(Some(&claim(5, 2, state)), &owner(5, Some("a")), under(epoch), &ClaimGround::Delivered);
         for state in [Open, DeadLetterPending] {
             assert_eq!(asked(state, 3), ClaimDecision::Take, "delivered again to the next owner of the partition");
             assert_eq!(asked(state, 2), ClaimDecision::Keep, "a late repetition does not reopen a pending dead letter");
@@ -252,7 +298,7 @@ mod tests {
     fn another_record_takes_only_what_emitted_nothing() {
         use ClaimState::{DeadLetterPending, DeadLettered, Open, Processed};
         let asked = |state, ground: &ClaimGround| {
-            take(Some(&claim(5, 2, state)), &owner(9, Some("a")), ClaimEpoch(2), ground) == ClaimDecision::Take
+            take(Some(&claim(5, 2, state)), &owner(9, Some("a")), under(2), ground) == ClaimDecision::Take
         };
         let replaced = ClaimGround::Redrive(owner(5, Some("a")));
         let replaced_other = ClaimGround::Redrive(owner(4, Some("a")));
@@ -268,7 +314,7 @@ mod tests {
             assert_eq!(asked(state, &abandoned), if_abandoned, "{state:?}");
             assert!(!asked(state, &replaced_other), "{state:?}: its dead letter was superseded");
         }
-        assert_eq!(take(None, &owner(9, None), ClaimEpoch(1), &replaced), ClaimDecision::Take);
+        assert_eq!(take(None, &owner(9, None), under(1), &replaced), ClaimDecision::Take);
     }
 
     #[test]
@@ -276,31 +322,57 @@ mod tests {
         assert!(owner(5, Some("a")).is_same_record(&owner(5, None)));
         assert!(!owner(5, Some("a")).is_same_record(&owner(5, Some("b"))));
         let other_topic = owner(5, Some("b"));
-        let decision = take(Some(&claim(5, 2, ClaimState::Open)), &other_topic, ClaimEpoch(2), &ClaimGround::Delivered);
+        let decision = take(Some(&claim(5, 2, ClaimState::Open)), &other_topic, under(2), &ClaimGround::Delivered);
         assert_eq!(decision, ClaimDecision::Refuse);
+    }
+
+    #[test]
+    fn a_record_whose_offset_was_reset_is_in_doubt_until_it_is_known_to_be_abandoned() {
+        let asked = |taken, trusted_from, ground: &ClaimGround| {
+            let epoch = RequestEpoch { epoch: ClaimEpoch(5), trusted_from: ClaimEpoch(trusted_from) };
+            take(Some(&claim(5, taken, ClaimState::Open)), &owner(5, Some("a")), epoch, ground)
+        };
+        assert_eq!(asked(3, 4, &ClaimGround::Delivered), ClaimDecision::Doubt);
+        assert_eq!(asked(4, 4, &ClaimGround::Delivered), ClaimDecision::Take);
+        assert_eq!(asked(3, 4, &ClaimGround::Abandoned(owner(5, Some("a")))), ClaimDecision::Take);
+        let old = StoredClaim { epoch: None, ..claim(5, 0, ClaimState::Open) };
+        let epoch = RequestEpoch { epoch: ClaimEpoch(5), trusted_from: ClaimEpoch(5) };
+        let decision = take(Some(&old), &owner(5, None), epoch, &ClaimGround::Delivered);
+        assert_eq!(decision, ClaimDecision::Take, "a claim of a release without epochs is taken as it was then");
     }
 
     #[test]
     fn a_lower_generation_mints_only_over_the_epoch_that_it_was_refused_for() {
         let member = |generation, id: &str| GroupGeneration { generation, member_id: id.to_owned() };
-        let stored = MintedEpoch { epoch: ClaimEpoch(7), minted_for: member(5, "m") };
-        assert_eq!(mint(None, &member(1, "m"), None), EpochAnswer::Minted(ClaimEpoch(1)));
-        assert_eq!(mint(Some(&stored), &member(6, "n"), None), EpochAnswer::Minted(ClaimEpoch(8)));
-        assert_eq!(mint(Some(&stored), &member(5, "m"), None), EpochAnswer::Minted(ClaimEpoch(8)), "it started over");
-        let refused = EpochAnswer::Refused(stored.clone());
-        assert_eq!(mint(Some(&stored), &member(5, "n"), None), refused);
-        assert_eq!(mint(Some(&stored), &member(1, "n"), None), refused);
-        assert_eq!(mint(Some(&stored), &member(1, "n"), Some(&stored)), EpochAnswer::Minted(ClaimEpoch(8)));
+        let request = |generation, id: &str, replaces: Option<&MintedEpoch>| MintRequest {
+            member: member(generation, id),
+            is_position_of_member: true,
+            replaces: replaces.cloned(),
+        };
+        let stored = MintedEpoch { epoch: ClaimEpoch(7), minted_for: member(5, "m"), trusted_from: ClaimEpoch(2) };
+        let minted = |stored: Option<&MintedEpoch>, request| {
+            mint(stored, &request).map(|minted| (minted.epoch.0, minted.trusted_from.0))
+        };
+        assert_eq!(minted(None, request(1, "m", None)), Ok((1, 1)));
+        assert_eq!(minted(Some(&stored), request(6, "n", None)), Ok((8, 2)));
+        assert_eq!(minted(Some(&stored), request(5, "m", None)), Ok((8, 2)), "it started over");
+        assert_eq!(minted(Some(&stored), request(5, "n", None)), Err(stored.clone()));
+        assert_eq!(minted(Some(&stored), request(1, "n", None)), Err(stored.clone()));
+        assert_eq!(minted(Some(&stored), request(1, "n", Some(&stored))), Ok((8, 2)));
         let earlier = MintedEpoch { epoch: ClaimEpoch(6), ..stored.clone() };
-        assert_eq!(mint(Some(&stored), &member(1, "n"), Some(&earlier)), refused);
+        assert_eq!(minted(Some(&stored), request(1, "n", Some(&earlier))), Err(stored.clone()));
+        let after_reset = MintRequest { is_position_of_member: false, ..request(6, "n", None) };
+        assert_eq!(minted(Some(&stored), after_reset), Ok((8, 8)));
     }
 
     #[test]
-    fn a_commit_without_an_epoch_completes_only_claims_without_one() {
+    fn a_commit_completes_what_was_claimed_under_its_epoch() {
         let new = claim(5, 2, ClaimState::Open);
         let old = StoredClaim { epoch: None, ..new.clone() };
-        assert!(is_completed_by(&new, Some(ClaimEpoch(3))) && is_completed_by(&old, Some(ClaimEpoch(3))));
-        assert!(is_completed_by(&old, None) && !is_completed_by(&new, None));
+        assert!(is_completed_by(&new, Some(ClaimEpoch(2))));
+        assert!(!is_completed_by(&new, Some(ClaimEpoch(3))), "it expired before the next owner was delivered it");
+        assert!(!is_completed_by(&new, None), "another tool moved the offset");
+        assert!(is_completed_by(&old, Some(ClaimEpoch(3))) && is_completed_by(&old, None));
         assert_eq!(ClaimEpoch::from_metadata(&ClaimEpoch(3).to_metadata()), Some(ClaimEpoch(3)));
         assert_eq!([ClaimEpoch::from_metadata(""), ClaimEpoch::from_metadata("other")], [None, None]);
     }

@@ -8,10 +8,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::asset::text_enum;
+use super::claim::ClaimOwner;
 use super::dead_letter_stub;
 use super::event::header;
 use super::ids::ParseIdError;
-use super::names::TopicName;
+use super::names::{TopicId, TopicName};
 use super::record::{Headers, NewRecord, Record, RecordAddress};
 use std::fmt;
 use std::str::FromStr;
@@ -56,7 +57,9 @@ impl FailureOrigin {
             // How the parser ended on the file, while it parsed the built-in samples.
             | "parser_crash" | "parser_memory" | "parser_cpu" | "parser_timeout" | "parser_output"
             // The file beside its record.
-            | "checksum_mismatch" => Self::Record,
+            | "checksum_mismatch"
+            // What the log no longer shows of an earlier record of its asset.
+            | "claim_in_doubt" => Self::Record,
             _ => Self::Worker,
         }
     }
@@ -67,6 +70,9 @@ impl FailureOrigin {
 pub struct DeadLetterInfo {
     /// Address of the failed record; `None` when the writer did not add it.
     pub source: Option<RecordAddress>,
+    /// Id of the failed record's topic, where the log has ids and the writer added it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_topic_id: Option<TopicId>,
     /// Timestamp of the failed record.
     #[schemars(with = "Option<String>")]
     pub source_timestamp: Option<Timestamp>,
@@ -103,6 +109,10 @@ pub struct RedriveMark {
     pub count: u32,
     /// Address of the dead letter.
     pub source: String,
+    /// The record that the dead letter is of: `<topic>:<partition>:<offset>@<topic id>`. The record that is sent may take its
+    /// claim. Absent in marks of releases without it, and where the writer of the dead letter did not name its record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
 }
 
 impl RedriveMark {
@@ -110,6 +120,12 @@ impl RedriveMark {
     #[must_use]
     pub fn of(headers: &Headers) -> Option<Self> {
         headers.last(header::REDRIVE).and_then(|value| serde_json::from_slice(value).ok())
+    }
+
+    /// The record whose claim the redriven record may take.
+    #[must_use]
+    pub fn replaced_record(&self) -> Option<ClaimOwner> {
+        self.replaces.as_deref().and_then(|owner| owner.parse().ok())
     }
 }
 
@@ -153,6 +169,8 @@ pub struct LedgerEntry {
 /// A worker's account of a record that it dead-letters.
 #[derive(Debug, Clone)]
 pub struct FailureContext<'a> {
+    /// Id of the record's topic, where the log has ids.
+    pub topic_id: Option<&'a TopicId>,
     /// Consumer group.
     pub group: &'a str,
     /// Stable name of the failure kind.
@@ -200,6 +218,9 @@ pub(super) fn add_error_headers(headers: &mut Headers, record: &Record, failure:
     add("topic", topic);
     add("partition", record.address.partition.to_string());
     add("offset", record.address.offset.to_string());
+    if let Some(id) = failure.topic_id {
+        add("topic_id", id.to_string());
+    }
     add("timestamp", record.timestamp.to_string());
     add("group", failure.group.to_owned());
     add("kind", failure.kind.to_owned());
@@ -218,6 +239,13 @@ fn truncate(text: &str, max: usize) -> &str {
 }
 
 impl DeadLetterInfo {
+    /// The record that a worker of mfctl claimed and dead-lettered.
+    #[must_use]
+    pub fn claim_owner(&self) -> Option<ClaimOwner> {
+        let record = self.source.clone().filter(|_| self.format == "mfctl")?;
+        Some(ClaimOwner { record, topic_id: self.source_topic_id.clone() })
+    }
+
     /// Reads the error headers of a dead letter, in the header names of any writer above. Never fails: a header that is
     /// missing or unreadable gives `None`.
     #[must_use]
@@ -241,6 +269,7 @@ impl DeadLetterInfo {
 fn blank(format: &str) -> DeadLetterInfo {
     DeadLetterInfo {
         source: None,
+        source_topic_id: None,
         source_timestamp: None,
         group: None,
         kind: String::new(),
@@ -271,6 +300,7 @@ fn read_dlq_errors(headers: &Headers) -> DeadLetterInfo {
             text("partition").and_then(|t| t.parse().ok()),
             text("offset").and_then(|t| t.parse().ok()),
         ),
+        source_topic_id: text("topic_id").and_then(|t| t.parse().ok()),
         source_timestamp: time("timestamp"),
         group: text("group").map(str::to_owned),
         kind: text("kind").unwrap_or("unknown").to_owned(),
@@ -351,6 +381,7 @@ mod tests {
 
     fn failure(message: &str) -> FailureContext<'_> {
         FailureContext {
+            topic_id: None,
             group: "mfctl.dev.enrich",
             kind: "parser_limit",
             class: FailureClass::Permanent,
@@ -381,7 +412,7 @@ mod tests {
         assert_eq!(info.source.as_ref(), Some(&record.address));
         assert_eq!((info.kind.as_str(), info.message.as_str(), info.redrives), ("parser_limit", "too many pixels", 0));
 
-        let mark = RedriveMark { run: "r".into(), count: 1, source: dead.address.to_string() };
+        let mark = RedriveMark { run: "r".into(), count: 1, source: dead.address.to_string(), replaces: None };
         let again = stored(redriven(&dead, topics::MEDIA_INGESTED, &mark, Timestamp::UNIX_EPOCH), 8);
         assert_eq!((&again.key, &again.value), (&record.key, &record.value));
         assert_eq!(again.headers.0[..2], record.headers.0[..]);

@@ -193,6 +193,7 @@ mod tests {
 
     fn failure() -> FailureContext<'static> {
         FailureContext {
+            topic_id: None,
             group: "mfctl.dev.persist",
             kind: "not_wire_format",
             class: FailureClass::Permanent,

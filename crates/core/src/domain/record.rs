@@ -47,6 +47,14 @@ pub struct RecordAddress {
     pub offset: i64,
 }
 
+impl RecordAddress {
+    /// The partition of the record.
+    #[must_use]
+    pub fn topic_partition(&self) -> TopicPartition {
+        TopicPartition::new(self.topic.clone(), self.partition)
+    }
+}
+
 impl fmt::Display for RecordAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.topic, self.partition, self.offset)
@@ -179,7 +187,7 @@ impl Record {
     /// Partition of the record.
     #[must_use]
     pub fn topic_partition(&self) -> TopicPartition {
-        TopicPartition::new(self.address.topic.clone(), self.address.partition)
+        self.address.topic_partition()
     }
 
     /// Size of key, value and headers in bytes, as limits count it.

@@ -7,13 +7,15 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Result;
+use super::{GroupCommit, Result};
 use crate::domain::asset::{AssetFacts, AssetPaths, AssetSighting, AssetSource};
+use crate::domain::claim::{EpochAnswer, MintRequest, StoredClaim};
 use crate::domain::event::Metadata;
 use crate::domain::job::JobOutcome;
 use crate::domain::{
-    Asset, AssetId, AssetState, EventId, GroupName, JobId, MediaTypePattern, NameGlob, ObjectRef, RecordAddress,
-    Revision, Sha256, SourcePath, Stage, Tenant, TopicPartition,
+    Asset, AssetId, AssetState, ClaimEpoch, ClaimGround, ClaimOwner, ClaimState, EventId, GroupName, JobId,
+    MediaTypePattern, NameGlob, ObjectRef, RecordAddress, Revision, Sha256, SourcePath, Stage, Tenant, TopicId,
+    TopicPartition,
 };
 
 /// A staged file to be added to the catalog before its event is published.
@@ -66,6 +68,28 @@ pub struct StagedAsset {
     pub published: bool,
 }
 
+/// A partition whose epoch a member asks for when it is assigned it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EpochRequest {
+    /// The partition.
+    pub at: TopicPartition,
+    /// Id of its topic.
+    pub topic_id: Option<TopicId>,
+    /// The member and its position.
+    pub request: MintRequest,
+}
+
+/// The epoch under which a member claims records of a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionFence {
+    /// The partition.
+    pub at: TopicPartition,
+    /// Id of its topic.
+    pub topic_id: Option<TopicId>,
+    /// The epoch that was minted for the member.
+    pub epoch: ClaimEpoch,
+}
+
 /// A request to claim an (asset, revision) for one input record in a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimRequest {
@@ -75,15 +99,72 @@ pub struct ClaimRequest {
     pub revision: Revision,
     /// Input record that claims it.
     pub owner: RecordAddress,
+    /// Why it may take a claim that another record holds.
+    pub ground: ClaimGround,
 }
 
-/// The owner of a claim.
+/// A partition with the offset that a commit of the group has reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
-    /// Input record that claimed it first.
-    pub owner: RecordAddress,
-    /// Whether its output is committed.
-    pub done: bool,
+pub struct PassedRecords {
+    /// The commit, with the epoch in its metadata.
+    pub commit: GroupCommit,
+    /// Id of the partition's topic.
+    pub topic_id: Option<TopicId>,
+}
+
+/// What a member asks of the catalog for one batch of records.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClaimBatch {
+    /// Commits whose claims are completed first, as [`crate::domain::claim::is_completed_by`] says.
+    pub passed: Vec<PassedRecords>,
+    /// The epoch of each partition that has a request.
+    pub fences: Vec<PartitionFence>,
+    /// The claims of the batch, whose assets are read as well.
+    pub requests: Vec<ClaimRequest>,
+}
+
+/// A claim that was refused, as the catalog has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldClaim {
+    /// The claim.
+    pub claim: StoredClaim,
+    /// When its record claimed it, by the catalog's clock; `None` for a claim of a release without epochs.
+    pub claimed_at: Option<Timestamp>,
+}
+
+/// The answer to one request for a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClaimAnswer {
+    /// The record holds the claim.
+    Granted,
+    /// Another record holds the claim, or the record itself in a state in which it is not given again.
+    Refused(HeldClaim),
+    /// The epoch of the record's partition is not the stored one: nothing changed.
+    Fenced,
+}
+
+/// The answer to a [`ClaimBatch`].
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ClaimedBatch {
+    /// One answer for each request, in order.
+    pub answers: Vec<ClaimAnswer>,
+    /// The assets of the requests that exist.
+    pub assets: Vec<Asset>,
+}
+
+/// A claim whose record ended, or is about to end, in a state that the catalog does not find out by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimEnd {
+    /// The claimed asset.
+    pub asset_id: AssetId,
+    /// The claimed revision.
+    pub revision: Revision,
+    /// The record that holds the claim.
+    pub owner: ClaimOwner,
+    /// The partition under whose fence this is said.
+    pub fence: TopicPartition,
+    /// The state to set.
+    pub state: ClaimState,
 }
 
 /// A state transition of an (asset, revision).
@@ -223,15 +304,22 @@ pub trait Catalog: Send + Sync {
     /// Records the outcomes of files; the last one of a (job, path) stands.
     async fn record_outcomes(&self, outcomes: Vec<JobOutcome>) -> Result<()>;
 
-    /// Claims (asset, revision) pairs for a group and returns the owner for each request, in order.
-    async fn claim(&self, group: &GroupName, requests: Vec<ClaimRequest>) -> Result<Vec<Claim>>;
+    /// Mints epochs for partitions that a member was assigned, by the rule of [`crate::domain::claim::mint`]. One answer for each request, in
+    /// order. Not idempotent: each call that is granted mints a later epoch.
+    async fn mint_epochs(&self, group: &GroupName, requests: Vec<EpochRequest>) -> Result<Vec<EpochAnswer>>;
 
-    /// Marks every claim of the group done whose owner is below the committed offset of its partition.
-    async fn complete_claims(&self, group: &GroupName, committed: &[(TopicPartition, i64)]) -> Result<()>;
+    /// Completes claims below commits, claims the (asset, revision) pairs of a batch by the rules of [`crate::domain::claim::take`], and reads
+    /// their assets, in one transaction.
+    async fn claim(&self, group: &GroupName, batch: ClaimBatch) -> Result<ClaimedBatch>;
 
-    /// Releases claims, each only if this owner holds it and it is not done. Called before the record is dead-lettered, so
-    /// that its redrive can claim it.
-    async fn release_claims(&self, group: &GroupName, owners: Vec<ClaimRequest>) -> Result<()>;
+    /// Sets the state of claims that are not done, each only if this owner holds it. Returns the partitions whose epoch is not
+    /// the stored one: for these nothing changed.
+    async fn end_claims(
+        &self,
+        group: &GroupName,
+        fences: Vec<PartitionFence>,
+        ends: Vec<ClaimEnd>,
+    ) -> Result<Vec<TopicPartition>>;
 
     /// Applies state transitions. A revision newer than the row's starts at the state of its transition.
     async fn advance(&self, transitions: Vec<StateTransition>) -> Result<()>;

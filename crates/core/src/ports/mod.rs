@@ -22,8 +22,9 @@ mod topic_admin;
 mod vault_setup;
 
 pub use catalog::{
-    AssetFilter, AssetOrder, AssetSortKey, Catalog, CatalogSummary, Claim, ClaimRequest, CursorPage, DeadLetterFlag,
-    StagedAsset, StagedRow, StateTransition, UnreadCount,
+    AssetFilter, AssetOrder, AssetSortKey, Catalog, CatalogSummary, ClaimAnswer, ClaimBatch, ClaimEnd, ClaimRequest,
+    ClaimedBatch, CursorPage, DeadLetterFlag, EpochRequest, HeldClaim, PartitionFence, PassedRecords, StagedAsset,
+    StagedRow, StateTransition, UnreadCount,
 };
 pub use clock::{Clock, SystemClock};
 pub use config_store::{

@@ -4,6 +4,8 @@
 
 mod advance;
 mod claims;
+mod epochs;
+mod inbox_names;
 mod list;
 mod names;
 mod outcomes;
@@ -23,13 +25,14 @@ use self::rows::{ASSET_COLUMNS, asset};
 use super::db::{Db, SqlContext};
 use super::sql::{self, RowReader};
 use mfctl_core::domain::asset::{AssetPaths, AssetSighting, AssetSource, NO_REASON};
+use mfctl_core::domain::claim::EpochAnswer;
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{
     Asset, AssetId, AssetState, EventId, GroupName, JobId, ObjectRef, SourcePath, Tenant, TopicPartition,
 };
 use mfctl_core::ports::{
-    AssetFilter, AssetOrder, Catalog, CatalogSummary, Claim, ClaimRequest, CursorPage, DeadLetterFlag, Result,
-    StagedAsset, StagedRow, StateTransition, UnreadCount,
+    AssetFilter, AssetOrder, Catalog, CatalogSummary, ClaimBatch, ClaimEnd, ClaimedBatch, CursorPage, DeadLetterFlag,
+    EpochRequest, PartitionFence, Result, StagedAsset, StagedRow, StateTransition, UnreadCount,
 };
 
 /// Assets of one path that are returned at most, latest first.
@@ -83,20 +86,24 @@ impl Catalog for SqliteCatalog {
         self.db.write("record files' outcomes", move |tx| outcomes::record_outcomes(tx, &outcomes)).await
     }
 
-    async fn claim(&self, group: &GroupName, requests: Vec<ClaimRequest>) -> Result<Vec<Claim>> {
+    async fn mint_epochs(&self, group: &GroupName, requests: Vec<EpochRequest>) -> Result<Vec<EpochAnswer>> {
         let group = group.clone();
-        self.db.write("claim assets", move |tx| claims::claim(tx, &group, &requests)).await
+        self.db.write("mint claim epochs", move |tx| epochs::mint(tx, &group, &requests)).await
     }
 
-    async fn complete_claims(&self, group: &GroupName, committed: &[(TopicPartition, i64)]) -> Result<()> {
+    async fn claim(&self, group: &GroupName, batch: ClaimBatch) -> Result<ClaimedBatch> {
         let group = group.clone();
-        let committed = committed.to_vec();
-        self.db.write("complete claims", move |tx| claims::complete_claims(tx, &group, &committed)).await
+        self.db.write("claim assets", move |tx| claims::claim(tx, &group, &batch)).await
     }
 
-    async fn release_claims(&self, group: &GroupName, owners: Vec<ClaimRequest>) -> Result<()> {
+    async fn end_claims(
+        &self,
+        group: &GroupName,
+        fences: Vec<PartitionFence>,
+        ends: Vec<ClaimEnd>,
+    ) -> Result<Vec<TopicPartition>> {
         let group = group.clone();
-        self.db.write("release claims", move |tx| claims::release_claims(tx, &group, &owners)).await
+        self.db.write("end claims", move |tx| claims::end(tx, &group, &fences, &ends)).await
     }
 
     async fn advance(&self, steps: Vec<StateTransition>) -> Result<()> {

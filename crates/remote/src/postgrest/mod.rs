@@ -5,6 +5,7 @@
 //!
 //! PostgreSQL's `text` cannot contain NUL: in a title or a reason it is stored as U+2400 (SYMBOL FOR NULL).
 
+mod claims;
 mod client;
 mod error;
 mod lists;
@@ -20,13 +21,14 @@ use jiff::Timestamp;
 use self::client::PostgrestClient;
 use super::http::HttpOptions;
 use mfctl_core::domain::asset::{AssetPaths, AssetSighting, AssetSource};
+use mfctl_core::domain::claim::EpochAnswer;
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{
     Asset, AssetId, EventId, GroupName, JobId, ObjectRef, Secret, SourcePath, Tenant, TopicPartition,
 };
 use mfctl_core::ports::{
-    AssetFilter, AssetOrder, Catalog, CatalogSummary, Claim, ClaimRequest, CursorPage, DeadLetterFlag, Result,
-    StagedAsset, StagedRow, StateTransition, UnreadCount,
+    AssetFilter, AssetOrder, Catalog, CatalogSummary, ClaimBatch, ClaimEnd, ClaimedBatch, CursorPage, DeadLetterFlag,
+    EpochRequest, PartitionFence, Result, StagedAsset, StagedRow, StateTransition, UnreadCount,
 };
 
 /// The address of a PostgREST server, and how to authenticate.
@@ -106,16 +108,21 @@ impl Catalog for PostgrestCatalog {
         writes::record_outcomes(&self.client, &outcomes).await
     }
 
-    async fn claim(&self, group: &GroupName, requests: Vec<ClaimRequest>) -> Result<Vec<Claim>> {
-        writes::claim(&self.client, group, &requests).await
+    async fn mint_epochs(&self, group: &GroupName, requests: Vec<EpochRequest>) -> Result<Vec<EpochAnswer>> {
+        claims::mint_epochs(&self.client, group, &requests).await
     }
 
-    async fn complete_claims(&self, group: &GroupName, committed: &[(TopicPartition, i64)]) -> Result<()> {
-        writes::complete_claims(&self.client, group, committed).await
+    async fn claim(&self, group: &GroupName, batch: ClaimBatch) -> Result<ClaimedBatch> {
+        claims::claim(&self.client, group, &batch).await
     }
 
-    async fn release_claims(&self, group: &GroupName, owners: Vec<ClaimRequest>) -> Result<()> {
-        writes::release_claims(&self.client, group, &owners).await
+    async fn end_claims(
+        &self,
+        group: &GroupName,
+        fences: Vec<PartitionFence>,
+        ends: Vec<ClaimEnd>,
+    ) -> Result<Vec<TopicPartition>> {
+        claims::end_claims(&self.client, group, &fences, &ends).await
     }
 
     async fn advance(&self, steps: Vec<StateTransition>) -> Result<()> {

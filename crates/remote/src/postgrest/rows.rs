@@ -7,12 +7,9 @@ use mfctl_core::domain::asset::{AssetFacts, AssetPath, AssetPaths, AssetSighting
 use mfctl_core::domain::event::Metadata;
 use mfctl_core::domain::job::{FileOutcome, FileRefusal, JobOutcome, RefusalKind};
 use mfctl_core::domain::{
-    Asset, AssetId, AssetState, BucketName, EventId, JobId, ObjectKey, ObjectRef, RecordAddress, Revision, Sha256,
-    SourcePath, Tenant, TopicName,
+    Asset, AssetId, AssetState, BucketName, EventId, JobId, ObjectKey, ObjectRef, Revision, Sha256, SourcePath, Tenant,
 };
-use mfctl_core::ports::{
-    Claim, ClaimRequest, DeadLetterFlag, Error, ErrorKind, Result, StagedAsset, StagedRow, StateTransition,
-};
+use mfctl_core::ports::{DeadLetterFlag, Error, ErrorKind, Result, StagedAsset, StagedRow, StateTransition};
 
 /// The most bytes of a body, unless one row is larger: proxies accept 1 MiB by default.
 const MAX_BODY_BYTES: usize = 1_000_000;
@@ -231,57 +228,6 @@ impl From<&DeadLetterFlag> for FlagRow {
     fn from(flag: &DeadLetterFlag) -> Self {
         let DeadLetterFlag { asset_id, revision, stage, at } = *flag;
         Self { asset_id, revision, stage, at: time(at) }
-    }
-}
-
-/// A row of `media.inbox`, to be written by a claim.
-#[derive(Debug, Serialize)]
-pub(super) struct ClaimRow<'a> {
-    group_name: &'a str,
-    asset_id: AssetId,
-    revision: Revision,
-    owner_topic: &'a TopicName,
-    owner_partition: u32,
-    owner_offset: i64,
-}
-
-impl<'a> ClaimRow<'a> {
-    /// The `columns` parameter, so that PostgREST does not collect them from every row.
-    pub(super) const COLUMNS: &'static str = "group_name,asset_id,revision,owner_topic,owner_partition,owner_offset";
-
-    pub(super) fn of(group_name: &'a str, request: &'a ClaimRequest) -> Self {
-        let ClaimRequest { asset_id, revision, owner } = request;
-        Self {
-            group_name,
-            asset_id: *asset_id,
-            revision: *revision,
-            owner_topic: &owner.topic,
-            owner_partition: owner.partition,
-            owner_offset: owner.offset,
-        }
-    }
-}
-
-/// A row of `media.inbox`, as stored.
-#[derive(Debug, Deserialize)]
-pub(super) struct InboxRow {
-    pub(super) asset_id: AssetId,
-    pub(super) revision: Revision,
-    owner_topic: TopicName,
-    owner_partition: u32,
-    owner_offset: i64,
-    done: bool,
-}
-
-impl InboxRow {
-    /// Its columns, for `select` and `columns`.
-    pub(super) const COLUMNS: &'static str = "asset_id,revision,owner_topic,owner_partition,owner_offset,done";
-}
-
-impl From<InboxRow> for Claim {
-    fn from(row: InboxRow) -> Self {
-        let owner = RecordAddress { topic: row.owner_topic, partition: row.owner_partition, offset: row.owner_offset };
-        Self { owner, done: row.done }
     }
 }
 

@@ -1,0 +1,168 @@
+//! Claims that are refused and not done: by a record in progress, or by one that its group will never process again.
+//!
+//! The group passed such a record when another tool moved the offset, when the record expired before a member read it, or when
+//! its topic was recreated. Then the log tells what came of it. Only if neither its output nor its dead letter is there, and
+//! nothing is hidden, does the waiting record take the claim.
+
+use std::collections::BTreeMap;
+
+use super::context::WorkerContext;
+use super::output_search::{DoubtfulClaim, OutputEvidence, OutputSearch};
+use super::step::PipelineStep;
+use mfctl_core::domain::{ClaimEpoch, ClaimGround, ClaimOwner, ClaimState, TopicPartition};
+use mfctl_core::ports::{self, ClaimAnswer, ClaimBatch, ClaimEnd, ClaimRequest, Dependency, HeldClaim, PartitionFence};
+
+/// How a doubtful claim was decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum DoubtOutcome {
+    /// What the catalog answered in the end.
+    Answered(ClaimAnswer),
+    /// The log does not show whether the record that holds the claim was processed: the holder, and why.
+    InDoubt { holder: ClaimOwner, reason: String },
+}
+
+/// A request that was refused for a claim that is not done.
+struct DoubtfulRequest {
+    /// Its place among the requests of the batch.
+    index: usize,
+    request: ClaimRequest,
+    held: HeldClaim,
+}
+
+/// Decides refused claims.
+pub(super) struct ClaimDoubts<'a, S> {
+    context: &'a WorkerContext<S>,
+    fences: &'a [PartitionFence],
+}
+
+impl<'a, S: PipelineStep> ClaimDoubts<'a, S> {
+    pub(super) fn new(context: &'a WorkerContext<S>, fences: &'a [PartitionFence]) -> Self {
+        Self { context, fences }
+    }
+
+    /// Decides each refused claim of a batch that is not done and whose record the group has passed. Returns the outcomes by
+    /// place; for other places the answer stands.
+    pub(super) async fn decide(
+        &self,
+        requests: &[ClaimRequest],
+        answers: &[ClaimAnswer],
+    ) -> ports::Result<BTreeMap<usize, DoubtOutcome>> {
+        let mut doubtful = Vec::new();
+        for (index, (request, answer)) in requests.iter().zip(answers).enumerate() {
+            if let ClaimAnswer::Refused(held) = answer
+                && !held.claim.state.is_done()
+                && self.is_passed(request, held).await?
+            {
+                doubtful.push(DoubtfulRequest { index, request: request.clone(), held: held.clone() });
+            }
+        }
+        if doubtful.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        self.decide_by_log(doubtful).await
+    }
+
+    /// Whether the group has passed the record that holds a claim, without an end that the catalog knows.
+    async fn is_passed(&self, request: &ClaimRequest, held: &HeldClaim) -> ports::Result<bool> {
+        let holder = &held.claim.owner;
+        let at = request.owner.topic_partition();
+        let Some(fence) = self.fences.iter().find(|fence| fence.at == at) else { return Ok(false) };
+        if holder.topic_id.is_some() && fence.topic_id.is_some() && holder.topic_id != fence.topic_id {
+            return Ok(true);
+        }
+        if holder.record.topic != request.owner.topic {
+            return Ok(true);
+        }
+        let holder_at = holder.record.topic_partition();
+        if holder_at == at {
+            // What was claimed under this epoch is in progress here, and what comes later will be. An earlier record would have
+            // been claimed again under this epoch, had it been delivered.
+            return Ok(held.claim.epoch != Some(fence.epoch) && holder.record.offset <= request.owner.offset);
+        }
+        self.is_passed_elsewhere(&holder_at, holder.record.offset, held.claim.epoch).await
+    }
+
+    /// Whether the group has passed a record in another partition of the topic, as after partitions were added.
+    async fn is_passed_elsewhere(
+        &self,
+        at: &TopicPartition,
+        offset: i64,
+        epoch: Option<ClaimEpoch>,
+    ) -> ports::Result<bool> {
+        let context = self.context;
+        let partitions = [at.clone()];
+        let committed = || context.ports.log.committed(&context.group, &partitions);
+        let commits = context.call(&[Dependency::Log], "look at the group's offsets", committed).await?;
+        // A commit of the same epoch is completed by whoever is assigned the partition next.
+        Ok(commits.first().is_some_and(|commit| offset < commit.offset && commit.epoch != epoch))
+    }
+
+    async fn decide_by_log(&self, doubtful: Vec<DoubtfulRequest>) -> ports::Result<BTreeMap<usize, DoubtOutcome>> {
+        let context = self.context;
+        let claims: Vec<DoubtfulClaim> = doubtful
+            .iter()
+            .map(|DoubtfulRequest { request, held, .. }| DoubtfulClaim {
+                asset_id: request.asset_id,
+                revision: request.revision,
+                owner: held.claim.owner.clone(),
+                claimed_at: held.claimed_at,
+            })
+            .collect();
+        tracing::info!(stage = %context.stage(), claims = claims.len(), first = %claims[0].owner,
+            "looking in the log for what came of records that the group passed");
+        let (log, stage, group) = (context.ports.log.as_ref(), context.stage(), &context.group);
+        let search = || async { OutputSearch { log, stage, group }.find(&claims).await };
+        let evidence = context.call(&[Dependency::Log], "look for outputs", search).await?;
+        let mut outcomes = BTreeMap::new();
+        let mut ends = Vec::new();
+        let mut again: Vec<(usize, ClaimRequest)> = Vec::new();
+        for (DoubtfulRequest { index, mut request, held }, evidence) in doubtful.into_iter().zip(evidence) {
+            let holder = held.claim.owner;
+            let state = match evidence {
+                OutputEvidence::Output => ClaimState::Processed,
+                OutputEvidence::DeadLetter => ClaimState::DeadLettered,
+                OutputEvidence::Absent => {
+                    tracing::warn!(%stage, record = %request.owner, asset = %request.asset_id, %holder,
+                        "took the claim of a record that the group passed without an output");
+                    request.ground = ClaimGround::Abandoned(holder);
+                    again.push((index, request));
+                    continue;
+                }
+                OutputEvidence::NotVisible(reason) => {
+                    outcomes.insert(index, DoubtOutcome::InDoubt { holder, reason });
+                    continue;
+                }
+            };
+            let fence = request.owner.topic_partition();
+            let (asset_id, revision) = (request.asset_id, request.revision);
+            ends.push(ClaimEnd { asset_id, revision, owner: holder, fence, state });
+            again.push((index, request));
+        }
+        self.ask_again(ends, again, &mut outcomes).await?;
+        Ok(outcomes)
+    }
+
+    /// Tells the catalog what the log has shown, and asks for the claims again.
+    async fn ask_again(
+        &self,
+        ends: Vec<ClaimEnd>,
+        again: Vec<(usize, ClaimRequest)>,
+        outcomes: &mut BTreeMap<usize, DoubtOutcome>,
+    ) -> ports::Result<()> {
+        let context = self.context;
+        let uses = &[Dependency::Catalog];
+        if !ends.is_empty() {
+            let end = || context.ports.catalog.end_claims(&context.group, self.fences.to_vec(), ends.clone());
+            context.call(uses, "end claims", end).await?;
+        }
+        if again.is_empty() {
+            return Ok(());
+        }
+        let (indexes, requests): (Vec<usize>, Vec<ClaimRequest>) = again.into_iter().unzip();
+        let batch = ClaimBatch { passed: Vec::new(), fences: self.fences.to_vec(), requests };
+        let claim = || context.ports.catalog.claim(&context.group, batch.clone());
+        let claimed = context.call(uses, "claim", claim).await?;
+        outcomes.extend(indexes.into_iter().zip(claimed.answers.into_iter().map(DoubtOutcome::Answered)));
+        Ok(())
+    }
+}

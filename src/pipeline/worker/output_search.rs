@@ -1,0 +1,146 @@
+//! Looks in the log for what came of records: their outputs and their dead letters, read committed.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use mfctl_core::domain::dead_letter::DeadLetterInfo;
+use mfctl_core::domain::event::header;
+use mfctl_core::domain::{
+    AssetId, ClaimOwner, EventId, GroupName, Revision, Stage, Timestamp, TopicName, TopicPartition,
+};
+use mfctl_core::events::pager::Pager;
+use mfctl_core::ports::{EventLog, FetchLimits, PartitionOffsets, Result};
+use mfctl_core::wait::{Backoff, wait_until};
+
+/// How far the clocks of two hosts, or of a host and the catalog, may be apart.
+const CLOCK_SKEW: Duration = Duration::from_secs(600);
+/// How long to wait for the end of transactions that hide records: longer than any of them lasts.
+const HIDDEN_TIMEOUT: Duration = Duration::from_secs(60);
+const HIDDEN_BACKOFF: Backoff = Backoff::constant(Duration::from_millis(250));
+
+/// A claim whose record may have been processed.
+#[derive(Debug, Clone)]
+pub(super) struct DoubtfulClaim {
+    pub(super) asset_id: AssetId,
+    pub(super) revision: Revision,
+    /// The record that holds the claim.
+    pub(super) owner: ClaimOwner,
+    /// When it claimed; `None` where that is not known.
+    pub(super) claimed_at: Option<Timestamp>,
+}
+
+/// What the log shows of a doubtful claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum OutputEvidence {
+    /// The output of the (asset, revision) is in the log.
+    Output,
+    /// The dead letter of the record that holds the claim is in the log.
+    DeadLetter,
+    /// Neither is in the log, which shows everything since the claim.
+    Absent,
+    /// Neither is in what the log shows, and it does not show everything since the claim: why.
+    NotVisible(String),
+}
+
+/// Searches a stage's output and dead-letter topics.
+pub(super) struct OutputSearch<'a> {
+    pub(super) log: &'a dyn EventLog,
+    pub(super) stage: Stage,
+    pub(super) group: &'a GroupName,
+}
+
+impl OutputSearch<'_> {
+    /// The evidence about each of these claims, in order. Reads the topics once, from the earliest claim on.
+    pub(super) async fn find(&self, claims: &[DoubtfulClaim]) -> Result<Vec<OutputEvidence>> {
+        let since = claims.iter().map(|claim| claim.claimed_at).min().flatten();
+        let since = since.map(|claimed_at| claimed_at.saturating_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN));
+        let output = self.stage.output();
+        let dead_letters = self.stage.input().dead_letters();
+        let mut evidence = vec![OutputEvidence::Absent; claims.len()];
+        let hidden = self.wait_for_hidden(&[output.clone(), dead_letters.clone()]).await?;
+        let mut not_visible = hidden;
+        let by_event: HashMap<String, usize> = claims
+            .iter()
+            .enumerate()
+            .map(|(index, claim)| {
+                (EventId::of_output(claim.asset_id, output.as_str(), claim.revision).to_string(), index)
+            })
+            .collect();
+        for offsets in self.log.offsets(&[output]).await? {
+            let (mut pager, gap) = self.pager(&offsets, since).await?;
+            not_visible = not_visible.or(gap);
+            while let Some(records) = pager.next_page(self.log).await? {
+                for record in records {
+                    let id = record.headers.text(header::EVENT_ID);
+                    if let Some(index) = id.and_then(|id| by_event.get(id)) {
+                        evidence[*index] = OutputEvidence::Output;
+                    }
+                }
+            }
+        }
+        for offsets in self.log.offsets(&[dead_letters]).await? {
+            let (mut pager, gap) = self.pager(&offsets, since).await?;
+            not_visible = not_visible.or(gap);
+            while let Some(records) = pager.next_page(self.log).await? {
+                for record in records {
+                    let info = DeadLetterInfo::from_record(&record);
+                    let of_group = info.group.as_deref() == Some(self.group.as_str());
+                    let Some(owner) = info.claim_owner().filter(|_| of_group) else { continue };
+                    for (claim, evidence) in claims.iter().zip(&mut evidence) {
+                        if *evidence == OutputEvidence::Absent && claim.owner.is_same_record(&owner) {
+                            *evidence = OutputEvidence::DeadLetter;
+                        }
+                    }
+                }
+            }
+        }
+        if let Some(reason) = not_visible {
+            let absent = evidence.iter_mut().filter(|evidence| **evidence == OutputEvidence::Absent);
+            absent.for_each(|evidence| *evidence = OutputEvidence::NotVisible(reason.clone()));
+        }
+        Ok(evidence)
+    }
+
+    /// Waits until no transaction hides records of these topics. Returns why not all is visible, if one lasts.
+    async fn wait_for_hidden(&self, topics: &[TopicName]) -> Result<Option<String>> {
+        let waited = wait_until(Instant::now() + HIDDEN_TIMEOUT, HIDDEN_BACKOFF, || async {
+            match self.log.hidden(topics).await {
+                Err(error) => ControlFlow::Break(Err(error)),
+                Ok(hidden) if hidden.is_empty() => ControlFlow::Break(Ok(None)),
+                Ok(hidden) => {
+                    let at = hidden.first().map(|hidden| hidden.at.to_string()).unwrap_or_default();
+                    ControlFlow::Continue(Some(format!("an open transaction hides records of {at}")))
+                }
+            }
+        });
+        waited.await.unwrap_or_else(Ok)
+    }
+
+    /// A pager from this time on, or of the whole partition; and why it does not show everything since then, if it does not.
+    async fn pager(&self, offsets: &PartitionOffsets, since: Option<Timestamp>) -> Result<(Pager, Option<String>)> {
+        let PartitionOffsets { at, span } = offsets;
+        let is_whole = span.low == 0;
+        let Some(since) = since else {
+            let gap = (!is_whole).then(|| format!("{at} begins at offset {}", span.low));
+            return Ok((Pager::whole(offsets), gap));
+        };
+        let gap = match is_whole {
+            true => None,
+            false => self.gap(at, span.low, since).await?,
+        };
+        let from = self.log.offset_for_time(at, since).await?;
+        Ok((Pager::new(at.clone(), from, span.high), gap))
+    }
+
+    /// Why a partition that begins at this offset may have lost records since this time: its first record is later.
+    async fn gap(&self, at: &TopicPartition, low: i64, since: Timestamp) -> Result<Option<String>> {
+        let one = FetchLimits { max_records: 1, max_bytes: 1 };
+        let first = self.log.fetch(at, low, one).await?.records.into_iter().next();
+        Ok(match first {
+            Some(first) if first.timestamp <= since => None,
+            Some(first) => Some(format!("the first record of {at} is of {}", first.timestamp)),
+            None => Some(format!("{at} has no record any more")),
+        })
+    }
+}
