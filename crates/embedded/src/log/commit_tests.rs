@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::test_log::{POLL_WAIT, TestLog, TestProcess, copies, next_records, partition};
+use super::test_log::{POLL_WAIT, TestLog, TestProcess, copies, group, next_records, partition};
 use crate::db::SqlContext as _;
-use mfctl_core::ports::{ErrorKind, FetchLimits, GroupConsumer, Poll};
+use mfctl_core::domain::ClaimEpoch;
+use mfctl_core::ports::{CommitRequest, ErrorKind, EventLog as _, FetchLimits, GroupCommit, GroupConsumer, Poll};
 use mfctl_core::wait;
 
 /// Until a write that cannot proceed has timed out.
@@ -183,4 +184,35 @@ async fn commit_that_is_in_flight_when_its_member_leaves_is_applied_or_fenced() 
         }
     }
     assert_eq!(site.outputs().await, ["0", "1"]);
+}
+
+/// A process of an earlier format does not know the columns of the epoch, and leaves them as they are.
+#[tokio::test]
+async fn commit_of_an_earlier_format_has_no_epoch() {
+    let site = TestLog::with_records(3).await;
+    let mut member = site.process.join("a").await;
+    let records = next_records(&mut member, 1).await.unwrap();
+    let epochs = [(partition("in"), ClaimEpoch(4))].into();
+    member.commit(CommitRequest { epochs, ..copies(&records) }).await.unwrap();
+    let committed = async || site.process.log.committed(&group(), &[partition("in")]).await.unwrap().pop();
+    let commit = |offset, epoch| Some(GroupCommit { at: partition("in"), offset, epoch });
+    assert_eq!(committed().await, commit(1, Some(ClaimEpoch(4))));
+    let earlier = |tx: &rusqlite::Connection| {
+        tx.execute("UPDATE commits SET \"offset\" = 2, committed_ms = 0", []).map(drop).during("commit")
+    };
+    site.process.db.write("commit", earlier).await.unwrap();
+    assert_eq!(committed().await, commit(2, None));
+}
+
+#[tokio::test]
+async fn membership_is_not_confirmed_in_a_generation_that_the_member_has_not_seen() {
+    let site = TestLog::with_records(1).await;
+    let mut member = site.process.join("a").await;
+    assert_eq!(member.confirm().await.unwrap_err().kind(), ErrorKind::Fenced, "it has not polled");
+    next_records(&mut member, 1).await.unwrap();
+    member.confirm().await.unwrap();
+    let _other = TestProcess::open(site.data.path()).join("b").await;
+    assert_eq!(member.confirm().await.unwrap_err().kind(), ErrorKind::Fenced);
+    member.poll(FetchLimits::default(), Duration::ZERO).await.unwrap();
+    member.confirm().await.unwrap();
 }

@@ -287,7 +287,9 @@ impl GroupConsumer for EmbeddedConsumer {
 
     async fn confirm(&mut self) -> Result<()> {
         let id = self.member.id.clone();
-        self.log.db.write("confirm a membership", move |tx| membership::confirm(tx, &id, boot_ms())).await?;
+        let seen = self.member.generation();
+        let confirm = move |tx: &Connection| membership::confirm(tx, &id, seen, boot_ms());
+        self.log.db.write("confirm a membership", confirm).await?;
         self.member.last_heartbeat = Instant::now();
         Ok(())
     }

@@ -253,11 +253,12 @@ pub(super) fn generation(c: &Connection, member_id: &str) -> Result<Option<i64>>
         .during("read a group's generation")
 }
 
-/// `Fenced` unless the member is in its group. Counts as a heartbeat.
-pub(super) fn confirm(tx: &Connection, member_id: &str, now_ms: i64) -> Result<()> {
-    match heartbeat(tx, member_id, now_ms)? {
-        true => Ok(()),
-        false => Err(fenced("this member was evicted from its group")),
+/// `Fenced` unless the member is in its group and the group has this generation. Counts as a heartbeat.
+pub(super) fn confirm(tx: &Connection, member_id: &str, seen: Option<i64>, now_ms: i64) -> Result<()> {
+    match generation(tx, member_id)? {
+        None => Err(fenced("this member was evicted from its group")),
+        current if current != seen => Err(fenced("the group has a generation that this member has not seen")),
+        Some(_) => heartbeat(tx, member_id, now_ms).map(drop),
     }
 }
 
@@ -319,9 +320,11 @@ pub(super) fn commit(tx: &Connection, group_id: i64, commit: PartitionCommit, no
         ));
     }
     tx.prepare_cached(
-        "INSERT INTO commits (group_id, part_id, \"offset\", committed_ms, claim_epoch) VALUES (?1, ?2, ?3, ?4, ?5)
+        "INSERT INTO commits (group_id, part_id, \"offset\", committed_ms, claim_epoch, claim_epoch_offset)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?3)
          ON CONFLICT (group_id, part_id) DO UPDATE SET \"offset\" = excluded.\"offset\",
-            committed_ms = excluded.committed_ms, claim_epoch = excluded.claim_epoch",
+            committed_ms = excluded.committed_ms, claim_epoch = excluded.claim_epoch,
+            claim_epoch_offset = excluded.claim_epoch_offset",
     )
     .and_then(|mut statement| statement.execute((group_id, part_id, offset, now_ms, claim_epoch.map(|epoch| epoch.0))))
     .during(what)
