@@ -225,7 +225,8 @@ async fn a_write_that_timed_out_before_it_began_never_runs() {
 async fn a_write_that_timed_out_after_it_began_may_be_committed() {
     let (_dir, db) = open();
     let gate = db.commit_gate().close();
-    db.set_reply_timeout(Duration::from_millis(50));
+    // Long enough that the write has begun by then.
+    db.set_reply_timeout(Duration::from_secs(1));
     let error = db.write("put", |tx| put(tx, "a")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(gate.is_waiting() && error.full().contains("may have been written"), "{}", error.full());

@@ -10,6 +10,8 @@ use mfctl_core::wait;
 
 /// Until a write that cannot proceed has timed out.
 const SHORT: Duration = Duration::from_millis(50);
+/// Until a write has begun, which cannot end, and has timed out.
+const BEGUN: Duration = Duration::from_secs(1);
 /// Until a write that can proceed would have failed.
 const LONG: Duration = Duration::from_secs(60);
 
@@ -44,7 +46,7 @@ async fn commit_that_is_applied_after_the_rewind_fences_the_next_commit_of_the_s
     let mut member = site.process.join("a").await;
     let records = next_records(&mut member, 3).await.unwrap();
     let gate = site.process.db.commit_gate().close();
-    site.process.db.set_reply_timeout(SHORT);
+    site.process.db.set_reply_timeout(BEGUN);
     assert_eq!(member.commit(copies(&records)).await.unwrap_err().kind(), ErrorKind::Timeout);
     assert!(gate.is_waiting());
 
@@ -151,7 +153,7 @@ async fn release_that_was_applied_is_not_applied_to_the_next_ownership() {
     let mut member = site.process.join("a").await;
     next_records(&mut member, 1).await.unwrap();
     let gate = site.process.db.commit_gate().close();
-    site.process.db.set_reply_timeout(SHORT);
+    site.process.db.set_reply_timeout(BEGUN);
     assert_eq!(member.release(&[partition("in")]).await.unwrap_err().kind(), ErrorKind::Timeout);
     site.process.db.set_reply_timeout(LONG);
     drop(gate);
