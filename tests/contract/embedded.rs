@@ -28,6 +28,9 @@ mod event_log_retention {
 mod event_log_groups {
     crate::contract::event_log_groups::event_log_groups_suite!(super::log);
 }
+mod event_log_fencing {
+    crate::contract::event_log_fencing::event_log_fencing_suite!(super::log);
+}
 mod object_store {
     crate::contract::objects::object_store_suite!(super::objects);
 }

@@ -12,6 +12,7 @@ mod config_store;
 mod embedded;
 mod embedded_processes;
 mod event_log;
+mod event_log_fencing;
 mod event_log_groups;
 mod event_log_retention;
 mod group_member;

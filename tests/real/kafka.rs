@@ -19,6 +19,9 @@ mod event_log {
 mod event_log_groups {
     crate::contract::event_log_groups::event_log_groups_suite!(super::plain);
 }
+mod event_log_fencing {
+    crate::contract::event_log_fencing::event_log_fencing_suite!(super::plain);
+}
 mod event_log_by_password {
     crate::contract::event_log::event_log_suite!(super::by_password);
 }

@@ -20,6 +20,7 @@ mod contract {
     pub mod config_store;
     pub mod consul_acl;
     pub mod event_log;
+    pub mod event_log_fencing;
     pub mod event_log_groups;
     pub mod group_member;
     pub mod objects;

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use mfctl::pipeline::worker::{StepError, Tuning, WorkerEnd};
+use mfctl::pipeline::persist::Persist;
+use mfctl::pipeline::worker::{StepError, Tuning, WorkerEnd, WorkerOptions};
 use mfctl_core::domain::dead_letter::DeadLetterInfo;
-use mfctl_core::ports::{Error, ErrorKind};
+use mfctl_core::domain::{AssetId, AssetState, Revision, Stage};
+use mfctl_core::ports::{Error, ErrorKind, StateTransition};
 
-use super::faulty_log::{FaultyLog, ScriptedCommit};
+use super::faulty_log::{FaultyLog, LateMoment, ScriptedCommit};
+use super::late_catalog::{CatalogWrite, LateCatalog};
 use super::platform::{Platform, ScriptedAction, tuned, until_drained};
 
 fn port_error(kind: ErrorKind) -> ScriptedAction {
@@ -116,6 +119,47 @@ async fn worker_ends_when_another_takes_its_instance_name() {
 async fn applied_commit_whose_reply_is_lost_is_not_repeated() {
     // Only one: the applied commit may have covered all records, so that no second commit happens.
     drain_with_commit_faults(vec![ScriptedCommit::AppliedReplyLost]).await;
+}
+
+/// A worker that repeats a record after its commit was applied after all would emit it twice: its claim is its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commit_that_is_applied_late_emits_no_record_twice() {
+    for moment in [LateMoment::BeforeRewind, LateMoment::AfterRewind, LateMoment::BeforeNextCommit] {
+        let platform = Platform::new().await;
+        let assets = platform.ingest(20).await;
+        let log = FaultyLog::new(&platform.ports.log, [ScriptedCommit::AppliedLate(moment)]);
+        let ports = platform.worker_ports_on(Arc::clone(&log) as _);
+        // One record in each commit, so that the next one is of the same record.
+        let options = WorkerOptions { commit_records: 1, ..until_drained() };
+        let outcome = platform.run(Arc::new(platform.persist()), ports, options).await;
+        assert_eq!(outcome.ended, WorkerEnd::Drained, "{moment:?}");
+        assert!(log.is_exhausted(), "{moment:?}");
+        platform.assert_each_emitted_once(&assets).await;
+    }
+}
+
+/// A state that a worker sets after its call has timed out does not undo what came after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transition_that_is_applied_late_does_not_move_an_asset_backwards() {
+    let platform = Platform::new().await;
+    let assets = platform.ingest(20).await;
+    let catalog = LateCatalog::new(&platform.ports.catalog, CatalogWrite::Advance);
+    let persist = Persist { catalog: Arc::clone(&catalog) as _, ..platform.persist() };
+    let outcome = platform.drain(persist).await;
+    assert_eq!((outcome.ended, outcome.summary.emitted), (WorkerEnd::Drained, 20));
+    let enriched = |asset_id: &AssetId| StateTransition {
+        asset_id: *asset_id,
+        revision: Revision::FIRST,
+        to: AssetState::Enriched,
+        at: platform.ports.clock.now(),
+        facts: None,
+        stage: Stage::Enrich,
+    };
+    platform.ports.catalog.advance(assets.iter().map(enriched).collect()).await.unwrap();
+    catalog.apply_late().await.unwrap();
+    let states = platform.ports.catalog.assets(&assets).await.unwrap();
+    assert!(states.len() == 20 && states.iter().all(|asset| asset.state == AssetState::Enriched), "{states:?}");
+    platform.assert_each_emitted_once(&assets).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -22,6 +22,19 @@ pub enum ScriptedCommit {
     Fails(ErrorKind),
     /// The commit is applied, but its reply is lost.
     AppliedReplyLost,
+    /// The commit times out, and is applied at this later moment.
+    AppliedLate(LateMoment),
+}
+
+/// When a commit that has timed out is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LateMoment {
+    /// Before the member reads the group's commit again.
+    BeforeRewind,
+    /// Just after the member has read the group's commit, without this one.
+    AfterRewind,
+    /// When the member has read and processed the same records again.
+    BeforeNextCommit,
 }
 
 /// A log with a script for its next commits; later ones succeed.
@@ -61,8 +74,19 @@ struct FaultyConsumer {
     script: Arc<Mutex<VecDeque<ScriptedCommit>>>,
     /// What happens to the commit that was begun last.
     current: ScriptedCommit,
+    /// A commit that has timed out, and when it is applied.
+    late: Option<(LateMoment, CommitRequest)>,
     max_outputs: usize,
     max_bytes: usize,
+}
+
+impl FaultyConsumer {
+    /// Applies the commit that is late until this moment. It may be refused, as any other.
+    async fn apply_late(&mut self, moment: LateMoment) {
+        if let Some((_, request)) = self.late.take_if(|(due, _)| *due == moment) {
+            let _ = self.inner.commit(request).await;
+        }
+    }
 }
 
 #[async_trait]
@@ -88,6 +112,7 @@ impl GroupConsumer for FaultyConsumer {
     }
 
     async fn begin_commit(&mut self, request: CommitRequest) -> Result<()> {
+        self.apply_late(LateMoment::BeforeNextCommit).await;
         let mut records = request.outputs.iter().chain(&request.dead_letters);
         let is_too_large = records.any(|record| record.size_bytes() > self.max_bytes);
         self.current = match self.script.lock().unwrap().pop_front() {
@@ -98,6 +123,10 @@ impl GroupConsumer for FaultyConsumer {
         match self.current {
             ScriptedCommit::Succeeds | ScriptedCommit::AppliedReplyLost => self.inner.begin_commit(request).await,
             ScriptedCommit::Fails(_) => Ok(()),
+            ScriptedCommit::AppliedLate(moment) => {
+                self.late = Some((moment, request));
+                Ok(())
+            }
         }
     }
 
@@ -109,6 +138,7 @@ impl GroupConsumer for FaultyConsumer {
                 self.inner.finish_commit().await?;
                 Err(Error::new(ErrorKind::Timeout, "settle: the reply is lost, as scripted"))
             }
+            ScriptedCommit::AppliedLate(_) => Err(Error::new(ErrorKind::Timeout, "settle: late, as scripted")),
         }
     }
 
@@ -117,7 +147,10 @@ impl GroupConsumer for FaultyConsumer {
     }
 
     async fn rewind(&mut self) -> Result<()> {
-        self.inner.rewind().await
+        self.apply_late(LateMoment::BeforeRewind).await;
+        self.inner.rewind().await?;
+        self.apply_late(LateMoment::AfterRewind).await;
+        Ok(())
     }
 
     async fn leave(self: Box<Self>) -> Result<()> {
@@ -159,7 +192,8 @@ impl EventLog for FaultyLog {
         let inner = self.inner.subscribe(subscription).await?;
         let script = Arc::clone(&self.script);
         let Self { max_outputs, max_bytes, .. } = *self;
-        Ok(Box::new(FaultyConsumer { inner, script, current: ScriptedCommit::Succeeds, max_outputs, max_bytes }))
+        let current = ScriptedCommit::Succeeds;
+        Ok(Box::new(FaultyConsumer { inner, script, current, late: None, max_outputs, max_bytes }))
     }
 
     async fn groups(&self) -> Result<Vec<GroupDescription>> {

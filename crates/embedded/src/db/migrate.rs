@@ -317,11 +317,20 @@ pub(super) fn downgrade_to_first(connection: &Connection) {
         let mut statement = connection.prepare(sql).unwrap();
         statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     };
+    let columns = |connection: &Connection, table: &str| -> Vec<String> {
+        let mut statement = connection.prepare("SELECT name FROM pragma_table_info(?1)").unwrap();
+        statement.query_map([table], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    };
     let first = names(&fresh);
     for table in names(connection) {
         if !first.contains(&table) {
             // Fails for the shadow tables of a virtual table, which are dropped with it.
             let _ = connection.execute_batch(&format!("DROP TABLE IF EXISTS \"{table}\""));
+            continue;
+        }
+        let kept = columns(&fresh, &table);
+        for column in columns(connection, &table).into_iter().filter(|column| !kept.contains(column)) {
+            connection.execute_batch(&format!("ALTER TABLE \"{table}\" DROP COLUMN \"{column}\"")).unwrap();
         }
     }
     connection.pragma_update(None, "user_version", 1).unwrap();

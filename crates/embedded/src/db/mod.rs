@@ -5,6 +5,8 @@
 //! lock with `flock(2)`. Reads ([`Db::read`]) use a pool of connections that cannot write. A read must be short: an
 //! open read snapshot keeps the WAL from being truncated.
 
+#[cfg(test)]
+mod commit_gate;
 mod commit_watch;
 mod connection;
 mod error;
@@ -12,6 +14,7 @@ mod migrate;
 mod read_pool;
 #[cfg(test)]
 mod tests;
+mod write_request;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +23,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+#[cfg(test)]
+pub(crate) use commit_gate::ClosedGate;
 pub use commit_watch::CommitCursor;
 pub use error::{SqlContext, from_sql};
 pub use migrate::missing_schema;
@@ -81,17 +86,30 @@ impl Db {
     /// Runs `work` in a write transaction and returns once its commit is durable.
     ///
     /// `what` names the purpose for error messages, e.g. `publish records`. An error of `work` rolls back its own
-    /// changes and no others. `work` runs on the writer's thread, so it must not block. If the caller is cancelled,
-    /// `work` may still be committed.
+    /// changes and no others. `work` runs on the writer's thread, so it must not block. If the caller is cancelled before
+    /// `work` has begun, it never runs; after that, it may still be committed.
     ///
     /// # Errors
-    /// Errors of `work`; `Timeout` if the writer does not reply within two minutes; errors of the commit.
+    /// Errors of `work`; `Timeout` if the writer does not reply within two minutes, which says whether nothing was written
+    /// or the outcome is unknown; errors of the commit.
     pub async fn write<T, F>(&self, what: &'static str, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
         self.inner.writer.write(what, work).await
+    }
+
+    /// How long later writes wait for their reply.
+    #[cfg(test)]
+    pub(crate) fn set_reply_timeout(&self, timeout: Duration) {
+        self.inner.writer.set_reply_timeout(timeout);
+    }
+
+    /// Holds each transaction of this process before its commit, for as long as the gate is closed.
+    #[cfg(test)]
+    pub(crate) fn commit_gate(&self) -> Arc<commit_gate::CommitGate> {
+        self.inner.writer.commit_gate()
     }
 
     /// Runs `work` in a read transaction (one snapshot) on a blocking thread. Keep it short: page by key.

@@ -200,3 +200,50 @@ async fn a_request_is_told_why_no_transaction_could_begin_and_the_writer_goes_on
     db.write("put", |tx| put(tx, "c")).await.unwrap();
     assert_eq!(keys(&db).await, ["a", "c"]);
 }
+
+/// Holds the writer's lock, as a process does that was stopped in a write.
+fn hold_writer_lock(dir: &tempfile::TempDir) -> crate::locks::FileLock {
+    crate::locks::lock_exclusive(&dir.path().join("locks/writer.lock")).unwrap()
+}
+
+#[tokio::test]
+async fn a_write_that_timed_out_before_it_began_never_runs() {
+    let (dir, db) = open();
+    db.write("put", |tx| put(tx, "a")).await.unwrap();
+    let lock = hold_writer_lock(&dir);
+    db.set_reply_timeout(Duration::from_millis(50));
+    let error = db.write("put", |tx| put(tx, "late")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(error.full().contains("nothing was written"), "{}", error.full());
+    drop(lock);
+    db.set_reply_timeout(Duration::from_secs(60));
+    db.write("put", |tx| put(tx, "b")).await.unwrap();
+    assert_eq!(keys(&db).await, ["a", "b"]);
+}
+
+#[tokio::test]
+async fn a_write_that_timed_out_after_it_began_may_be_committed() {
+    let (_dir, db) = open();
+    let gate = db.commit_gate().close();
+    // Long enough that the write has begun by then.
+    db.set_reply_timeout(Duration::from_secs(1));
+    let error = db.write("put", |tx| put(tx, "a")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(gate.is_waiting() && error.full().contains("may have been written"), "{}", error.full());
+    drop(gate);
+    db.set_reply_timeout(Duration::from_secs(60));
+    db.write("put", |tx| put(tx, "b")).await.unwrap();
+    assert_eq!(keys(&db).await, ["a", "b"]);
+}
+
+#[tokio::test]
+async fn a_write_whose_caller_is_gone_before_it_began_never_runs() {
+    let (dir, db) = open();
+    db.write("put", |tx| put(tx, "a")).await.unwrap();
+    let lock = hold_writer_lock(&dir);
+    let cancelled = db.write("put", |tx| put(tx, "cancelled"));
+    assert!(tokio::time::timeout(Duration::from_millis(50), cancelled).await.is_err());
+    drop(lock);
+    db.write("put", |tx| put(tx, "b")).await.unwrap();
+    assert_eq!(keys(&db).await, ["a", "b"]);
+}

@@ -3,6 +3,9 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+#[cfg(test)]
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -10,8 +13,11 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
+#[cfg(test)]
+use super::commit_gate::CommitGate;
 use super::connection::{self, BUSY_TIMEOUT};
 use super::error::{SqlContext, copy_of};
+use super::write_request::{WriteReply, WriteRequest, WriteWork};
 use crate::base::{capacity, io_error};
 use crate::locks::{self, FileLock};
 use mfctl_core::domain::path::ShownPath as _;
@@ -22,25 +28,23 @@ const QUEUE_CAPACITY: usize = 1024;
 /// Requests in one transaction at most, and how long requests are added to it: other processes wait meanwhile.
 const MAX_GROUP_REQUESTS: usize = 512;
 const MAX_GROUP_TIME: Duration = Duration::from_millis(100);
-/// Longer than SQLite waits for a lock, so that its own error is reported first.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(120);
+/// In milliseconds; longer than SQLite waits for a lock, so that its own error is reported first.
+const REPLY_TIMEOUT_MS: u64 = 120_000;
 /// Pages in the WAL at which a commit checkpoints it (32 MiB), and the size at which the WAL is truncated.
 const CHECKPOINT_PAGES: u32 = 4096;
 const LARGE_WAL_BYTES: u64 = 64 << 20;
 /// A WAL not worth truncating, however little free space there is.
 const SMALL_WAL_BYTES: u64 = 1 << 20;
 
-/// Replies to the caller once the outcome of the transaction is known; `None` means committed.
-type WriteReply = Box<dyn FnOnce(Option<&Error>) + Send>;
-/// Runs the work; with the error of a transaction that did not begin, only replies with it. `Err` is rolled back; either way
-/// the caller gets its reply after the transaction.
-type WriteRequest = Box<dyn FnOnce(Result<&Connection, &Error>) -> Result<WriteReply, WriteReply> + Send>;
-
 /// The queue of this process's writes. The thread starts with the first one.
 pub(super) struct GroupCommitWriter {
     path: PathBuf,
     commits: watch::Sender<u64>,
     running: Mutex<Option<RunningWriter>>,
+    /// How long a caller waits for its reply, in milliseconds.
+    reply_timeout_ms: AtomicU64,
+    #[cfg(test)]
+    commit_gate: Arc<CommitGate>,
 }
 
 struct RunningWriter {
@@ -50,7 +54,26 @@ struct RunningWriter {
 
 impl GroupCommitWriter {
     pub(super) fn new(path: &Path, commits: watch::Sender<u64>) -> Self {
-        Self { path: path.to_owned(), commits, running: Mutex::default() }
+        Self {
+            path: path.to_owned(),
+            commits,
+            running: Mutex::default(),
+            reply_timeout_ms: AtomicU64::new(REPLY_TIMEOUT_MS),
+            #[cfg(test)]
+            commit_gate: Arc::default(),
+        }
+    }
+
+    /// How long later writes wait for their reply.
+    #[cfg(test)]
+    pub(super) fn set_reply_timeout(&self, timeout: Duration) {
+        self.reply_timeout_ms.store(u64::try_from(timeout.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+
+    /// Holds each transaction before its commit, for as long as the gate is closed.
+    #[cfg(test)]
+    pub(super) fn commit_gate(&self) -> Arc<CommitGate> {
+        Arc::clone(&self.commit_gate)
     }
 
     /// See [`super::Db::write`].
@@ -60,18 +83,19 @@ impl GroupCommitWriter {
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
         let (sender, reply) = oneshot::channel();
-        let request = request(what, work, sender);
+        let request = WriteRequest::new(replying(what, work, sender));
+        let caller = request.caller();
         let queue = self.queue()?;
-        let timed_out = |_| {
-            Error::new(ErrorKind::Timeout, format!("{what}: the data folder's writer does not answer"))
-                .hint("another process may hold it: look for a stopped mfctl on this data folder")
-        };
         let stopped = || Error::new(ErrorKind::Internal, format!("{what}: the data folder's writer has stopped"));
         let exchange = async move {
             queue.send(request).await.map_err(|_| stopped())?;
             reply.await.map_err(|_| stopped())?
         };
-        tokio::time::timeout(REPLY_TIMEOUT, exchange).await.map_err(timed_out)?
+        let reply_timeout = Duration::from_millis(self.reply_timeout_ms.load(Ordering::Relaxed));
+        match tokio::time::timeout(reply_timeout, exchange).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(timed_out(what, caller.cancel())),
+        }
     }
 
     fn queue(&self) -> Result<mpsc::Sender<WriteRequest>> {
@@ -81,6 +105,8 @@ impl GroupCommitWriter {
         }
         let (queue, requests) = mpsc::channel(QUEUE_CAPACITY);
         let thread = WriterThread::open(&self.path, self.commits.clone())?;
+        #[cfg(test)]
+        let thread = WriterThread { commit_gate: Arc::clone(&self.commit_gate), ..thread };
         let spawned = std::thread::Builder::new().name("mfctl-writer".to_owned()).spawn(move || thread.run(requests));
         let thread = spawned.map_err(|error| io_error(error, "start the writer"))?;
         *running = Some(RunningWriter { queue: queue.clone(), thread });
@@ -93,7 +119,8 @@ impl Drop for GroupCommitWriter {
         let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(RunningWriter { queue, thread }) = running {
             drop(queue);
-            // Queued requests are still written and the connection is closed before the folder counts as closed.
+            // Requests that are not cancelled are still written, and the connection is closed, before the folder counts as
+            // closed.
             if thread.thread().id() != std::thread::current().id() {
                 let _ = thread.join();
             }
@@ -101,8 +128,18 @@ impl Drop for GroupCommitWriter {
     }
 }
 
+/// The error of a caller that has waited for too long. `cancelled`: its work had not begun, and never will.
+fn timed_out(what: &str, cancelled: bool) -> Error {
+    let state = match cancelled {
+        true => "did not begin in time; nothing was written",
+        false => "does not answer; it may have been written",
+    };
+    Error::new(ErrorKind::Timeout, format!("{what}: the data folder's writer {state}"))
+        .hint("another process may hold it: look for a stopped mfctl on this data folder")
+}
+
 /// Wraps work so that a panic does not end the writer, and so that its result is sent after the commit.
-fn request<T, F>(what: &'static str, work: F, sender: oneshot::Sender<Result<T>>) -> WriteRequest
+fn replying<T, F>(what: &'static str, work: F, sender: oneshot::Sender<Result<T>>) -> WriteWork
 where
     T: Send + 'static,
     F: FnOnce(&Connection) -> Result<T> + Send + 'static,
@@ -150,6 +187,8 @@ struct WriterThread {
     file: (u64, u64),
     wal: PathBuf,
     commits: watch::Sender<u64>,
+    #[cfg(test)]
+    commit_gate: Arc<CommitGate>,
 }
 
 impl WriterThread {
@@ -160,7 +199,16 @@ impl WriterThread {
             .during("configure the data folder's file")?;
         let wal = connection::beside(path, "-wal");
         let file = file_id(path)?;
-        Ok(Self { connection, lock: WriterLock::new(path), path: path.to_owned(), file, wal, commits })
+        Ok(Self {
+            connection,
+            lock: WriterLock::new(path),
+            path: path.to_owned(),
+            file,
+            wal,
+            commits,
+            #[cfg(test)]
+            commit_gate: Arc::default(),
+        })
     }
 
     /// Refuses to write to a file that was deleted or replaced since it was opened: what is written would be lost.
@@ -200,8 +248,8 @@ impl WriterThread {
         if error.is_none() {
             self.commits.send_modify(|count| *count += 1);
         }
-        if let (Some(request), Some(error)) = (next, &error) {
-            let _ = request(Err(error));
+        if let (Some(work), Some(error)) = (next.and_then(|request| request.start()), &error) {
+            let _ = work(Err(error));
         }
         for reply in replies {
             reply(error.as_ref());
@@ -222,14 +270,18 @@ impl WriterThread {
             let more = replies.len() < MAX_GROUP_REQUESTS && started.elapsed() < MAX_GROUP_TIME;
             *next = if more { requests.try_recv().ok() } else { None };
         }
+        #[cfg(test)]
+        self.commit_gate.wait();
         self.connection.execute_batch("COMMIT").during("commit")
     }
 
     /// Runs one request in a savepoint. An error returned here fails the whole transaction.
     fn run_in_savepoint(&self, next: &mut Option<WriteRequest>, replies: &mut Vec<WriteReply>) -> Result<()> {
         self.savepoint("SAVEPOINT request")?;
-        let Some(request) = next.take() else { return Ok(()) };
-        match request(Ok(&self.connection)) {
+        let Some(work) = next.take().and_then(|request| request.start()) else {
+            return self.savepoint("RELEASE request");
+        };
+        match work(Ok(&self.connection)) {
             Ok(reply) => {
                 replies.push(reply);
                 self.savepoint("RELEASE request")

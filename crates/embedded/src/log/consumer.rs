@@ -17,7 +17,7 @@ use super::context::LogContext;
 use super::fetch::{self, FetchPosition};
 use super::liveness::{self, boot_ms};
 use super::member::MemberSession;
-use super::membership::{self, AssignmentRow, AssignmentState, JoinRequest, fenced};
+use super::membership::{self, AssignmentRow, AssignmentState, JoinRequest, PartitionCommit, fenced};
 use super::owned::OwnedPartitions;
 use super::topics::Topic;
 use crate::db::CommitCursor;
@@ -44,8 +44,8 @@ pub(super) struct EmbeddedConsumer {
 enum SettlementState {
     /// None was begun, or its outcome was returned. Exit: `InFlight`, when one is begun.
     Idle,
-    /// Its transaction runs in a task of its own. Exit: `Finished`, when that has ended.
-    InFlight(JoinHandle<Result<()>>),
+    /// Its transaction runs in a task of its own, with these commits. Exit: `Finished`, when that has ended.
+    InFlight(JoinHandle<Result<()>>, Vec<PartitionCommit>),
     /// It has ended. Exit: `Idle`, when its outcome is returned or the next one is begun.
     Finished(Result<()>),
 }
@@ -114,6 +114,10 @@ impl EmbeddedConsumer {
             return self.on_evicted().map(|()| None);
         }
         self.sweep_if_due(group_id).await?;
+        // A commit in flight may be of a partition that is released: it comes first.
+        if !matches!(self.settlement, SettlementState::InFlight(..)) {
+            self.finish_release(group_id).await?;
+        }
         match self.read_group(group_id, limits).await? {
             GroupRead::Evicted => self.on_evicted()?,
             GroupRead::Rebalanced { generation, assignment } => {
@@ -217,14 +221,29 @@ impl EmbeddedConsumer {
         }
     }
 
+    /// Frees the partitions that the caller has released. After an error or a cancellation, the next call tries again.
+    async fn finish_release(&mut self, group_id: i64) -> Result<()> {
+        let released = self.owned.releasing();
+        if released.is_empty() {
+            return Ok(());
+        }
+        let id = self.member.id.clone();
+        let partitions = released.clone();
+        let release = move |tx: &Connection| membership::release(tx, group_id, &id, &partitions);
+        self.log.db.write("release partitions", release).await?;
+        self.owned.remove(&released);
+        Ok(())
+    }
+
     /// Waits for the settlement in flight, if there is one. May be cancelled.
     async fn finish_settlement(&mut self) {
-        let SettlementState::InFlight(task) = &mut self.settlement else { return };
+        let SettlementState::InFlight(task, commits) = &mut self.settlement else { return };
         let defect = |error| Err(Error::new(ErrorKind::Internal, "settle").because(error));
         let outcome = task.await.unwrap_or_else(defect);
         if outcome.is_ok() {
             // Its transaction wrote a heartbeat as well.
             self.member.last_heartbeat = Instant::now();
+            self.owned.confirm(commits);
         }
         self.settlement = SettlementState::Finished(outcome);
     }
@@ -268,7 +287,9 @@ impl GroupConsumer for EmbeddedConsumer {
 
     async fn confirm(&mut self) -> Result<()> {
         let id = self.member.id.clone();
-        self.log.db.write("confirm a membership", move |tx| membership::confirm(tx, &id, boot_ms())).await?;
+        let seen = self.member.generation();
+        let confirm = move |tx: &Connection| membership::confirm(tx, &id, seen, boot_ms());
+        self.log.db.write("confirm a membership", confirm).await?;
         self.member.last_heartbeat = Instant::now();
         Ok(())
     }
@@ -276,7 +297,7 @@ impl GroupConsumer for EmbeddedConsumer {
     async fn begin_commit(&mut self, settlement: CommitRequest) -> Result<()> {
         self.finish_settlement().await;
         self.settlement = SettlementState::Idle;
-        let commits = self.owned.owned_offsets(&settlement)?;
+        let commits = self.owned.commits(&settlement)?;
         let group_id = self.member.group_id().ok_or_else(|| fenced("settle: this member is not in its group"))?;
         if settlement.is_empty() {
             return Ok(());
@@ -286,20 +307,22 @@ impl GroupConsumer for EmbeddedConsumer {
         let records = append::route(&self.log, records).await?;
         let id = self.member.id.clone();
         let now_ms = self.log.clock.now().as_millisecond();
+        let in_flight = commits.clone();
         let settle = move |tx: &Connection| {
             // One write for the settlement and the heartbeat.
             if !membership::heartbeat(tx, &id, boot_ms())? {
                 return Err(fenced("settle: this member was evicted from its group"));
             }
             for commit in commits {
-                membership::check_owner(tx, group_id, &id, commit)?;
+                membership::check_owner(tx, group_id, &id, commit.owned)?;
                 membership::commit(tx, group_id, commit, now_ms)?;
             }
             append::insert(tx, &records).map(drop)
         };
         let db = self.log.db.clone();
         debug_assert!(matches!(self.settlement, SettlementState::Idle), "one settlement at a time");
-        self.settlement = SettlementState::InFlight(tokio::spawn(async move { db.write("settle", settle).await }));
+        let task = tokio::spawn(async move { db.write("settle", settle).await });
+        self.settlement = SettlementState::InFlight(task, in_flight);
         Ok(())
     }
 
@@ -307,20 +330,17 @@ impl GroupConsumer for EmbeddedConsumer {
         self.finish_settlement().await;
         match std::mem::replace(&mut self.settlement, SettlementState::Idle) {
             SettlementState::Finished(outcome) => outcome,
-            SettlementState::Idle | SettlementState::InFlight(_) => Ok(()),
+            SettlementState::Idle | SettlementState::InFlight(..) => Ok(()),
         }
     }
 
     async fn release(&mut self, partitions: &[TopicPartition]) -> Result<()> {
+        self.owned.begin_release(partitions);
         self.finish_settlement().await;
-        let part_ids = self.owned.part_ids(partitions);
-        let Some(group_id) = self.member.group_id().filter(|_| !part_ids.is_empty()) else { return Ok(()) };
-        let id = self.member.id.clone();
-        let released = part_ids.clone();
-        let release = move |tx: &Connection| membership::release(tx, group_id, &id, &released);
-        self.log.db.write("release partitions", release).await?;
-        self.owned.remove(&part_ids);
-        Ok(())
+        match self.member.group_id() {
+            Some(group_id) => self.finish_release(group_id).await,
+            None => Ok(()),
+        }
     }
 
     async fn rewind(&mut self) -> Result<()> {
@@ -328,9 +348,7 @@ impl GroupConsumer for EmbeddedConsumer {
         let Some(group_id) = self.member.group_id() else { return Ok(()) };
         let id = self.member.id.clone();
         let rows = self.log.db.read("rewind", move |c| membership::assignment(c, group_id, &id)).await?;
-        for row in rows {
-            self.owned.seek(row.part_id, row.start_offset);
-        }
+        self.owned.rewind(&rows);
         Ok(())
     }
 

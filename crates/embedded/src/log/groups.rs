@@ -83,8 +83,9 @@ pub(super) fn committed(
     partitions: Vec<(i64, TopicPartition)>,
 ) -> Result<Vec<GroupCommit>> {
     let what = "read a group's commits";
-    let sql = "SELECT c.\"offset\", c.claim_epoch FROM commits c JOIN groups g USING (group_id)
-               WHERE g.name = ?1 AND c.part_id = ?2";
+    // A process of an earlier format changes the offset alone: the epoch is that of an earlier commit.
+    let sql = "SELECT c.\"offset\", CASE WHEN c.claim_epoch_offset = c.\"offset\" THEN c.claim_epoch END
+               FROM commits c JOIN groups g USING (group_id) WHERE g.name = ?1 AND c.part_id = ?2";
     let mut statement = c.prepare_cached(sql).during(what)?;
     let mut commits = Vec::new();
     for (part_id, at) in partitions {

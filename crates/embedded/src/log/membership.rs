@@ -34,8 +34,24 @@ pub(super) struct AssignmentRow {
     pub(super) state: AssignmentState,
     /// Counts the changes of owner; a settlement of an earlier epoch is fenced.
     pub(super) epoch: i64,
-    /// Where its owner starts: at the committed offset, else, also when that is out of range, at the first record.
+    /// Where its owner starts.
+    pub(super) base: CommitBase,
+}
+
+/// What the owner's next commit in a partition starts from: the group's commit when it was last known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CommitBase {
+    /// The stored commit; `None` if there is none.
+    pub(super) stored: Option<i64>,
+    /// The first offset to read: the stored commit, or the first record's where that is absent or out of range.
     pub(super) start_offset: i64,
+}
+
+impl CommitBase {
+    /// After a commit of this offset.
+    pub(super) fn committed(offset: i64) -> Self {
+        Self { stored: Some(offset), start_offset: offset }
+    }
 }
 
 /// The relation of a partition to one member, from its `owner` and `target`.
@@ -76,11 +92,19 @@ impl AssignmentState {
     }
 }
 
-/// The offset to commit in one partition, and the epoch in which it is owned.
+/// A partition in the epoch in which a member owns it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct OwnedOffset {
+pub(super) struct OwnedEpoch {
     pub(super) part_id: i64,
     pub(super) epoch: i64,
+}
+
+/// The commit of one owned partition.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PartitionCommit {
+    pub(super) owned: OwnedEpoch,
+    /// The commit that it replaces.
+    pub(super) base: CommitBase,
     /// The next offset to read.
     pub(super) offset: i64,
     /// The claim epoch to keep with the commit.
@@ -212,12 +236,12 @@ pub(super) fn claim_partitions(tx: &Connection, group_id: i64, member_id: &str) 
     Ok(())
 }
 
-/// Releases partitions. Those that the member no longer owns are skipped.
-pub(super) fn release(tx: &Connection, group_id: i64, member_id: &str, part_ids: &[i64]) -> Result<()> {
-    for part_id in part_ids {
+/// Releases partitions. Those that the member no longer owns in that epoch are skipped. Idempotent.
+pub(super) fn release(tx: &Connection, group_id: i64, member_id: &str, partitions: &[OwnedEpoch]) -> Result<()> {
+    for owned in partitions {
         let sql = "UPDATE ownership SET owner = NULL, epoch = epoch + 1
-                   WHERE group_id = ?1 AND part_id = ?2 AND owner = ?3";
-        tx.execute(sql, (group_id, part_id, member_id)).during("release partitions")?;
+                   WHERE group_id = ?1 AND part_id = ?2 AND owner = ?3 AND epoch = ?4";
+        tx.execute(sql, (group_id, owned.part_id, member_id, owned.epoch)).during("release partitions")?;
     }
     bump_generation(tx, group_id)
 }
@@ -229,18 +253,19 @@ pub(super) fn generation(c: &Connection, member_id: &str) -> Result<Option<i64>>
         .during("read a group's generation")
 }
 
-/// `Fenced` unless the member is in its group. Counts as a heartbeat.
-pub(super) fn confirm(tx: &Connection, member_id: &str, now_ms: i64) -> Result<()> {
-    match heartbeat(tx, member_id, now_ms)? {
-        true => Ok(()),
-        false => Err(fenced("this member was evicted from its group")),
+/// `Fenced` unless the member is in its group and the group has this generation. Counts as a heartbeat.
+pub(super) fn confirm(tx: &Connection, member_id: &str, seen: Option<i64>, now_ms: i64) -> Result<()> {
+    match generation(tx, member_id)? {
+        None => Err(fenced("this member was evicted from its group")),
+        current if current != seen => Err(fenced("the group has a generation that this member has not seen")),
+        Some(_) => heartbeat(tx, member_id, now_ms).map(drop),
     }
 }
 
 /// Every partition that the member owns or is assigned.
 pub(super) fn assignment(c: &Connection, group_id: i64, member_id: &str) -> Result<Vec<AssignmentRow>> {
     let what = "read a member's partitions";
-    let sql = "SELECT o.part_id, o.owner IS ?2, o.owner IS NULL, o.target IS ?2, o.epoch,
+    let sql = "SELECT o.part_id, o.owner IS ?2, o.owner IS NULL, o.target IS ?2, o.epoch, c.\"offset\",
                       CASE WHEN c.\"offset\" BETWEEN p.low AND p.next_offset THEN c.\"offset\" ELSE p.low END
                FROM ownership o JOIN partitions p USING (part_id)
                LEFT JOIN commits c ON c.group_id = o.group_id AND c.part_id = o.part_id
@@ -251,7 +276,7 @@ pub(super) fn assignment(c: &Connection, group_id: i64, member_id: &str) -> Resu
             part_id: row.get(0)?,
             state: AssignmentState::from_row(row.get(1)?, row.get(2)?, row.get(3)?),
             epoch: row.get(4)?,
-            start_offset: row.get(5)?,
+            base: CommitBase { stored: row.get(5)?, start_offset: row.get(6)? },
         })
     };
     statement.query_map((group_id, member_id), assignment).during(what)?.collect::<rusqlite::Result<_>>().during(what)
@@ -265,20 +290,28 @@ pub(super) fn heartbeat(tx: &Connection, member_id: &str, now_ms: i64) -> Result
         .map(|rows| rows == 1)
 }
 
-/// `Fenced` unless the member owns the partition in the commit's epoch.
-pub(super) fn check_owner(tx: &Connection, group_id: i64, member_id: &str, commit: OwnedOffset) -> Result<()> {
+/// `Fenced` unless the member owns the partition in this epoch.
+pub(super) fn check_owner(tx: &Connection, group_id: i64, member_id: &str, owned: OwnedEpoch) -> Result<()> {
     let sql = "SELECT 1 FROM ownership WHERE group_id = ?1 AND part_id = ?2 AND owner = ?3 AND epoch = ?4";
-    let owned = tx
+    let is_owner = tx
         .prepare_cached(sql)
-        .and_then(|mut statement| statement.exists((group_id, commit.part_id, member_id, commit.epoch)))
+        .and_then(|mut statement| statement.exists((group_id, owned.part_id, member_id, owned.epoch)))
         .during("check a partition's owner")?;
-    if owned { Ok(()) } else { Err(fenced("another member owns a partition of this settlement")) }
+    if is_owner { Ok(()) } else { Err(fenced("another member owns a partition of this settlement")) }
 }
 
-/// Commits the next offset to read. `Invalid` beyond the partition's end.
-pub(super) fn commit(tx: &Connection, group_id: i64, commit: OwnedOffset, now_ms: i64) -> Result<()> {
+/// Replaces the group's commit of a partition: compare-and-set. `Fenced` if it is not the one that the commit starts from,
+/// as when an earlier try was applied after all; `Invalid` beyond the partition's end.
+pub(super) fn commit(tx: &Connection, group_id: i64, commit: PartitionCommit, now_ms: i64) -> Result<()> {
     let what = "commit an offset";
-    let OwnedOffset { part_id, offset, claim_epoch, .. } = commit;
+    let PartitionCommit { owned: OwnedEpoch { part_id, .. }, base, offset, claim_epoch } = commit;
+    let stored: Option<i64> = tx
+        .prepare_cached("SELECT \"offset\" FROM commits WHERE group_id = ?1 AND part_id = ?2")
+        .and_then(|mut statement| statement.query_row((group_id, part_id), |row| row.get(0)).optional())
+        .during(what)?;
+    if stored != base.stored {
+        return Err(fenced("the group's commit has changed since the records of this settlement were read"));
+    }
     let high = topics::span(tx, part_id)?.high;
     if !(0..=high).contains(&offset) {
         return Err(Error::new(
@@ -287,9 +320,11 @@ pub(super) fn commit(tx: &Connection, group_id: i64, commit: OwnedOffset, now_ms
         ));
     }
     tx.prepare_cached(
-        "INSERT INTO commits (group_id, part_id, \"offset\", committed_ms, claim_epoch) VALUES (?1, ?2, ?3, ?4, ?5)
+        "INSERT INTO commits (group_id, part_id, \"offset\", committed_ms, claim_epoch, claim_epoch_offset)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?3)
          ON CONFLICT (group_id, part_id) DO UPDATE SET \"offset\" = excluded.\"offset\",
-            committed_ms = excluded.committed_ms, claim_epoch = excluded.claim_epoch",
+            committed_ms = excluded.committed_ms, claim_epoch = excluded.claim_epoch,
+            claim_epoch_offset = excluded.claim_epoch_offset",
     )
     .and_then(|mut statement| statement.execute((group_id, part_id, offset, now_ms, claim_epoch.map(|epoch| epoch.0))))
     .during(what)

@@ -5,6 +5,10 @@
 
 mod append;
 mod assign;
+#[cfg(test)]
+mod commit_property_tests;
+#[cfg(test)]
+mod commit_tests;
 mod consumer;
 mod context;
 mod fetch;
@@ -16,6 +20,8 @@ mod membership;
 mod owned;
 mod producer;
 mod retention;
+#[cfg(test)]
+mod test_log;
 mod topic_admin;
 mod topics;
 

@@ -1,27 +1,31 @@
 //! The partitions that a member owns, with their positions; compared with the group's rows after a rebalance. No I/O.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::fetch::FetchPosition;
-use super::membership::{AssignmentRow, AssignmentState, OwnedOffset, fenced};
+use super::membership::{AssignmentRow, AssignmentState, CommitBase, OwnedEpoch, PartitionCommit, fenced};
 use super::topics::Topic;
 use mfctl_core::domain::TopicPartition;
 use mfctl_core::ports::{CommitRequest, Result};
 
-/// What becomes of an owned partition. It leaves either state when it is released or lost.
+/// What becomes of an owned partition. It leaves any state when it is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OwnedState {
-    /// Its records are fetched. Exit: `Revoking`, when the group assigns it to another member.
+    /// Its records are fetched. Exits: `Revoking`, when the group assigns it to another member; `Releasing`.
     Consuming,
-    /// Another member waits for it; no more of its records are fetched.
+    /// Another member waits for it; no more of its records are fetched. Exit: `Releasing`.
     Revoking,
+    /// The caller has released it: neither fetched nor committed. It is removed once the group's rows say so.
+    Releasing,
 }
 
 #[derive(Debug)]
 struct OwnedPartition {
     at: TopicPartition,
     epoch: i64,
+    /// What the next commit starts from: as assigned or rewound to, or the last commit known to have succeeded.
+    base: CommitBase,
     /// The next offset to fetch.
     position: i64,
     state: OwnedState,
@@ -61,7 +65,8 @@ impl OwnedPartitions {
         let is_lost = |part_id: &i64, owned: &mut OwnedPartition| {
             owned_rows.get(part_id).is_none_or(|row| row.epoch != owned.epoch)
         };
-        self.partitions.extract_if(.., is_lost).map(|(_, owned)| owned.at).collect()
+        let removed = self.partitions.extract_if(.., is_lost);
+        removed.filter(|(_, owned)| owned.state != OwnedState::Releasing).map(|(_, owned)| owned.at).collect()
     }
 
     fn add_assigned(
@@ -76,7 +81,8 @@ impl OwnedPartitions {
             let owned = OwnedPartition {
                 at,
                 epoch: row.epoch,
-                position: row.start_offset,
+                base: row.base,
+                position: row.base.start_offset,
                 state: OwnedState::Consuming,
                 paused: false,
             };
@@ -116,16 +122,34 @@ impl OwnedPartitions {
     /// Moves on to the positions after a fetch.
     pub(super) fn advance(&mut self, positions: Vec<FetchPosition>) {
         for FetchPosition { part_id, offset, .. } in positions {
-            self.seek(part_id, offset);
+            if let Some(owned) = self.partitions.get_mut(&part_id) {
+                owned.position = offset;
+            }
         }
         self.fetch_turn = self.fetch_turn.wrapping_add(1);
     }
 
-    /// Sets the next offset to fetch of a partition, if it is owned.
-    pub(super) fn seek(&mut self, part_id: i64, offset: i64) {
-        if let Some(owned) = self.partitions.get_mut(&part_id) {
-            owned.position = offset;
+    /// Takes over the group's commits: fetches from there, and commits from there.
+    pub(super) fn rewind(&mut self, rows: &[AssignmentRow]) {
+        for row in rows {
+            if let Some(owned) = self.in_epoch(OwnedEpoch { part_id: row.part_id, epoch: row.epoch }) {
+                owned.base = row.base;
+                owned.position = row.base.start_offset;
+            }
         }
+    }
+
+    /// Commits that succeeded: the next ones start from them.
+    pub(super) fn confirm(&mut self, commits: &[PartitionCommit]) {
+        for commit in commits {
+            if let Some(owned) = self.in_epoch(commit.owned) {
+                owned.base = CommitBase::committed(commit.offset);
+            }
+        }
+    }
+
+    fn in_epoch(&mut self, at: OwnedEpoch) -> Option<&mut OwnedPartition> {
+        self.partitions.get_mut(&at.part_id).filter(|owned| owned.epoch == at.epoch)
     }
 
     /// Pauses or resumes the owned ones of these partitions.
@@ -135,27 +159,44 @@ impl OwnedPartitions {
         }
     }
 
-    /// The rows of the owned ones of these partitions.
-    pub(super) fn part_ids(&self, partitions: &[TopicPartition]) -> Vec<i64> {
-        let wanted: BTreeSet<&TopicPartition> = partitions.iter().collect();
-        self.partitions.iter().filter(|(_, owned)| wanted.contains(&owned.at)).map(|(id, _)| *id).collect()
-    }
-
-    /// The commits of a settlement. `Fenced` if it names a partition that is not owned.
-    pub(super) fn owned_offsets(&self, settlement: &CommitRequest) -> Result<Vec<OwnedOffset>> {
+    /// The commits of a settlement. `Fenced` if it names a partition that is not owned, or if its records are below the
+    /// group's commit: they were read before a rewind.
+    pub(super) fn commits(&self, settlement: &CommitRequest) -> Result<Vec<PartitionCommit>> {
+        let has_records = !settlement.outputs.is_empty() || !settlement.dead_letters.is_empty();
         let commit = |(at, offset): (&TopicPartition, &i64)| {
-            let owned = self.partitions.iter().find(|(_, owned)| owned.at == *at);
+            let is_of = |owned: &OwnedPartition| owned.at == *at && owned.state != OwnedState::Releasing;
+            let owned = self.partitions.iter().find(|(_, owned)| is_of(owned));
             let (part_id, owned) = owned.ok_or_else(|| fenced(&format!("settle {at}: this member does not own it")))?;
+            let start = owned.base.start_offset;
+            if *offset < start || (*offset == start && has_records) {
+                return Err(fenced(&format!("settle {at} to offset {offset}: the group has committed {start}")));
+            }
+            let epoch = OwnedEpoch { part_id: *part_id, epoch: owned.epoch };
             let claim_epoch = settlement.epochs.get(at).copied();
-            Ok(OwnedOffset { part_id: *part_id, epoch: owned.epoch, offset: *offset, claim_epoch })
+            Ok(PartitionCommit { owned: epoch, base: owned.base, offset: *offset, claim_epoch })
         };
         settlement.offsets.iter().map(commit).collect()
     }
 
-    /// Forgets released partitions.
-    pub(super) fn remove(&mut self, part_ids: &[i64]) {
-        for part_id in part_ids {
-            self.partitions.remove(part_id);
+    /// Begins to release the owned ones of these partitions.
+    pub(super) fn begin_release(&mut self, partitions: &[TopicPartition]) {
+        for owned in self.partitions.values_mut().filter(|owned| partitions.contains(&owned.at)) {
+            owned.state = OwnedState::Releasing;
+        }
+    }
+
+    /// The partitions that are released, but are not known to be free.
+    pub(super) fn releasing(&self) -> Vec<OwnedEpoch> {
+        let releasing = self.partitions.iter().filter(|(_, owned)| owned.state == OwnedState::Releasing);
+        releasing.map(|(part_id, owned)| OwnedEpoch { part_id: *part_id, epoch: owned.epoch }).collect()
+    }
+
+    /// Forgets partitions that are free.
+    pub(super) fn remove(&mut self, released: &[OwnedEpoch]) {
+        for at in released {
+            if self.in_epoch(*at).is_some() {
+                self.partitions.remove(&at.part_id);
+            }
         }
     }
 

@@ -19,3 +19,4 @@ ALTER TABLE media_inbox ADD COLUMN dead_lettered INTEGER;   -- 1: ended, or is a
 ALTER TABLE media_inbox ADD COLUMN claimed_at INTEGER;
 
 ALTER TABLE commits ADD COLUMN claim_epoch INTEGER;
+ALTER TABLE commits ADD COLUMN claim_epoch_offset INTEGER;  -- the offset that was committed under claim_epoch

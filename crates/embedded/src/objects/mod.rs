@@ -2,7 +2,8 @@
 //!
 //! A file appears by a rename (or, for a copy, by a hard link) and is never opened for writing again, so a reader sees
 //! an object whole or not at all, and two keys may share one file. [`FolderStore::sync`] makes writes durable, with one
-//! flush of the file system for all waiting callers. Several processes may use one folder at once.
+//! flush of the file system for all waiting callers; when that has failed, every later call of this process fails. Several
+//! processes may use one folder at once.
 //!
 //! One limit that S3 does not have: a key cannot lie below another (`a` and `a/b`), nor have a segment of more than 255
 //! bytes; both are `Invalid`.
@@ -46,27 +47,53 @@ impl FolderStore {
         let flush = GroupFlush::new(folder.root().to_owned());
         Self { folder: Arc::new(folder), flush }
     }
+
+    /// Runs work that changes the folder, on a thread of the blocking pool.
+    async fn write<T: Send + 'static>(
+        &self,
+        what: &str,
+        work: impl FnOnce(&ObjectFolder) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let flushed = self.flush.folder();
+        self.run(what, move |folder| flushed.watch().and_then(|()| work(folder))).await
+    }
+
+    /// Runs work that looks at the folder, on a thread of the blocking pool.
+    async fn read<T: Send + 'static>(
+        &self,
+        what: &str,
+        work: impl FnOnce(&ObjectFolder) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.flush.folder().check()?;
+        self.run(what, work).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        what: &str,
+        work: impl FnOnce(&ObjectFolder) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let folder = Arc::clone(&self.folder);
+        run_blocking(what, move || work(&folder)).await
+    }
 }
 
 #[async_trait]
 impl ObjectStore for FolderStore {
     async fn create_buckets(&self, buckets: &[BucketName]) -> Result<()> {
-        let folder = self.folder.clone();
         let buckets = buckets.to_vec();
-        let created = run_blocking("create buckets", move || folder.create_buckets(&buckets)).await?;
+        let created = self.write("create buckets", move |folder| folder.create_buckets(&buckets)).await?;
         if created { self.sync().await } else { Ok(()) }
     }
 
     async fn put(&self, at: &ObjectRef, source: Arc<dyn ByteSource>, _options: PutOptions) -> Result<ObjectInfo> {
-        let folder = self.folder.clone();
         let at = at.clone();
-        run_blocking("store an object", move || folder.put(&at, source.as_ref())).await
+        self.write("store an object", move |folder| folder.put(&at, source.as_ref())).await
     }
 
     async fn put_new(&self, at: &ObjectRef, bytes: Bytes, _options: PutOptions) -> Result<ObjectInfo> {
-        let folder = self.folder.clone();
         let at = at.clone();
-        run_blocking("store an object", move || folder.put_new(&at, &bytes)).await
+        self.write("store an object", move |folder| folder.put_new(&at, &bytes)).await
     }
 
     async fn sync(&self) -> Result<()> {
@@ -74,41 +101,36 @@ impl ObjectStore for FolderStore {
     }
 
     async fn copy(&self, from: &ObjectRef, to: &ObjectRef, expected: &ContentDigest) -> Result<CopyOutcome> {
-        let folder = self.folder.clone();
         let from = from.clone();
         let to = to.clone();
         let expected = *expected;
-        run_blocking("copy an object", move || folder.copy(&from, &to, &expected)).await
+        self.write("copy an object", move |folder| folder.copy(&from, &to, &expected)).await
     }
 
     async fn head(&self, at: &ObjectRef) -> Result<Option<ObjectInfo>> {
-        let folder = self.folder.clone();
         let at = at.clone();
-        run_blocking("read an object's metadata", move || folder.head(&at)).await
+        self.read("read an object's metadata", move |folder| folder.head(&at)).await
     }
 
     async fn open(&self, at: &ObjectRef) -> Result<Box<dyn AsyncRead + Send + Unpin>> {
-        let folder = self.folder.clone();
         let at = at.clone();
-        let file = run_blocking("open an object", move || {
+        let open = move |folder: &ObjectFolder| {
             let path = folder.existing_file(&at)?;
             open_object(&path).map_err(|error| file_error(format!("open object {at}"), error))
-        })
-        .await?;
+        };
+        let file = self.read("open an object", open).await?;
         Ok(Box::new(tokio::fs::File::from_std(file)))
     }
 
     async fn local(&self, at: &ObjectRef, _dir: &Path) -> Result<LocalObject> {
-        let folder = self.folder.clone();
         let at = at.clone();
-        let path = run_blocking("find an object", move || folder.existing_file(&at)).await?;
+        let path = self.read("find an object", move |folder| folder.existing_file(&at)).await?;
         Ok(LocalObject { path, temporary: None })
     }
 
     async fn delete(&self, at: &[ObjectRef]) -> Result<()> {
-        let folder = self.folder.clone();
         let at = at.to_vec();
-        run_blocking("remove objects", move || folder.delete(&at)).await
+        self.write("remove objects", move |folder| folder.delete(&at)).await
     }
 
     async fn list(
@@ -118,31 +140,28 @@ impl ObjectStore for FolderStore {
         after: Option<&ObjectKey>,
         limit: usize,
     ) -> Result<ObjectListing> {
-        let folder = self.folder.clone();
         let bucket = bucket.clone();
         let prefix = prefix.to_owned();
         let after = after.cloned();
-        run_blocking("list objects", move || {
+        let list = move |folder: &ObjectFolder| {
             // Files that cannot be objects are logged as a warning here; `usage` does not count them either.
             let objects = folder.list(&bucket, &prefix, after.as_ref(), limit)?;
             Ok(ObjectListing { objects, ..ObjectListing::default() })
-        })
-        .await
+        };
+        self.read("list objects", list).await
     }
 
     async fn usage(&self, bucket: &BucketName, limit: u64) -> Result<BucketUsage> {
-        let folder = self.folder.clone();
         let bucket = bucket.clone();
-        run_blocking("count objects", move || folder.usage(&bucket, limit)).await
+        self.read("count objects", move |folder| folder.usage(&bucket, limit)).await
     }
 
     async fn capacity(&self) -> Result<Option<Capacity>> {
-        let folder = self.folder.clone();
-        run_blocking("measure the disk", move || {
+        let measure = |folder: &ObjectFolder| {
             let root = folder.root();
             let existing = root.ancestors().find(|path| path.exists()).unwrap_or(root);
             crate::base::capacity(existing).map(Some)
-        })
-        .await
+        };
+        self.run("measure the disk", measure).await
     }
 }

@@ -96,33 +96,33 @@ impl ObjectFolder {
     }
 
     pub(super) fn put(&self, at: &ObjectRef, source: &dyn ByteSource) -> Result<ObjectInfo> {
-        let (temp_file, info) = self.write_temp_file(at, source)?;
+        let (temp_file, file, info) = self.write_temp_file(at, source)?;
+        flush_file(&file).map_err(|error| file_error(format!("store object {at}"), error))?;
         self.rename_to_key(temp_file, at)?;
         Ok(info)
     }
 
+    /// Durable before it has its key: whoever finds the object later takes it for stored, without a flush.
     pub(super) fn put_new(&self, at: &ObjectRef, source: &dyn ByteSource) -> Result<ObjectInfo> {
-        let (temp_file, info) = self.write_temp_file(at, source)?;
+        let (temp_file, file, info) = self.write_temp_file(at, source)?;
+        file.sync_all().map_err(|error| file_error(format!("store object {at}"), error))?;
         self.link_to_new_key(temp_file, at)?;
         Ok(info)
     }
 
     /// Writes the whole object to a temporary file.
-    fn write_temp_file(&self, at: &ObjectRef, source: &dyn ByteSource) -> Result<(TempFile, ObjectInfo)> {
+    fn write_temp_file(&self, at: &ObjectRef, source: &dyn ByteSource) -> Result<(TempFile, File, ObjectInfo)> {
         let temp_file = self.temp_files.allocate()?;
         let mut file = self.create(&temp_file, at)?;
         copy_source(&mut file, at, source)?;
         let metadata = file.metadata().map_err(|error| file_error(format!("store object {at}"), error))?;
-        flush_file(&file).map_err(|error| file_error(format!("store object {at}"), error))?;
-        Ok((
-            temp_file,
-            ObjectInfo {
-                at: at.clone(),
-                size_bytes: metadata.len(),
-                modified_at: modified_at(&metadata),
-                sha256: None,
-            },
-        ))
+        let info = ObjectInfo {
+            at: at.clone(),
+            size_bytes: metadata.len(),
+            modified_at: modified_at(&metadata),
+            sha256: None,
+        };
+        Ok((temp_file, file, info))
     }
 
     /// See [`mfctl_core::ports::ObjectStore::head`]. A folder, which holds other keys, and a link, whose bytes are not the

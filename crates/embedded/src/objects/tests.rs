@@ -1,8 +1,11 @@
 //! What the contract does not cover: group flushes, concurrent pruning of folders, read-only files.
 
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, mpsc};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -161,11 +164,87 @@ async fn a_key_below_another_key_is_invalid() {
     assert!(store.head(&at("a")).await.unwrap().is_some());
 }
 
+/// A store with a bucket, whose later flushes of the file system are these.
+async fn store_with_flushes(
+    flushes: impl IntoIterator<Item = Box<dyn FnOnce() -> io::Result<()> + Send>>,
+) -> (tempfile::TempDir, Arc<FolderStore>) {
+    let data = tempfile::tempdir().unwrap();
+    FolderStore::new(data.path()).create_buckets(&[BucketName::new(BUCKET).unwrap()]).await.unwrap();
+    let script = Mutex::new(flushes.into_iter().collect::<VecDeque<_>>());
+    let flush = move |_: &File| {
+        let next = script.lock().unwrap().pop_front();
+        next.map_or(Ok(()), |flush| flush())
+    };
+    let folder = ObjectFolder::new(data.path());
+    let flush = GroupFlush::with_flush(folder.root().to_owned(), Box::new(flush));
+    (data, Arc::new(FolderStore { folder: Arc::new(folder), flush }))
+}
+
+fn disk_failure() -> io::Result<()> {
+    Err(rustix::io::Errno::IO.into())
+}
+
+/// Linux reports lost pages to one flush alone: the next one succeeds.
+#[tokio::test]
+async fn after_a_failed_flush_nothing_counts_as_durable() {
+    let (_data, store) = store_with_flushes([Box::new(disk_failure) as _]).await;
+    put(&store, "a", "bytes").await;
+    let running = store.flush.succeeded.lock().await;
+    let mut callers = Box::pin(join_all((0..3).map(|_| store.sync())));
+    assert!((&mut callers).now_or_never().is_none(), "all wait for the flush that runs");
+    drop(running);
+    for result in callers.await {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Unreachable);
+    }
+    let retried = store.sync().await.unwrap_err();
+    assert_eq!(retried.kind(), ErrorKind::Unreachable, "{}", retried.full());
+    assert!(retried.full().contains("may be lost"), "{}", retried.full());
+    let bytes = Arc::new(Bytes::from_static(b"bytes"));
+    let put = store.put(&at("b"), bytes, PutOptions::default()).await.unwrap_err();
+    let seen = store.head(&at("a")).await.unwrap_err();
+    assert_eq!([put.kind(), seen.kind()], [ErrorKind::Unreachable; 2]);
+    store.capacity().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failed_flush_whose_caller_was_cancelled_is_not_forgotten() {
+    let (started, has_started) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel();
+    let flush = move || {
+        started.send(()).unwrap();
+        may_go_on.recv().unwrap();
+        disk_failure()
+    };
+    let (_data, store) = store_with_flushes([Box::new(flush) as _]).await;
+    put(&store, "a", "bytes").await;
+    let mut cancelled = Box::pin(store.sync());
+    assert!((&mut cancelled).now_or_never().is_none());
+    has_started.recv().unwrap();
+    drop(cancelled);
+    let mut waiting = Box::pin(store.sync());
+    let early = (&mut waiting).now_or_never();
+    go_on.send(()).unwrap();
+    let outcome = match early {
+        Some(outcome) => outcome,
+        None => waiting.await,
+    };
+    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Unreachable);
+}
+
+/// What another program saw of a failed writeback is not reported to a folder that is opened later.
+#[tokio::test]
+async fn the_folder_is_open_before_the_first_write() {
+    let (data, store) = store_with_flushes([]).await;
+    put(&store, "a", "bytes").await;
+    std::fs::rename(data.path().join("objects"), data.path().join("away")).unwrap();
+    store.sync().await.unwrap();
+}
+
 #[tokio::test]
 async fn concurrent_syncs_share_flushes() {
     let (_data, store) = store().await;
     let before = store.flush.begun.load(Ordering::SeqCst);
-    let running = store.flush.state.lock().await;
+    let running = store.flush.succeeded.lock().await;
     let mut callers = Box::pin(join_all((0..100).map(|_| store.sync())));
     assert!((&mut callers).now_or_never().is_none(), "all wait for the flush that runs");
     drop(running);
@@ -211,7 +290,7 @@ async fn paging_through_a_large_folder_sees_concurrent_changes() {
     std::fs::create_dir_all(&folder).unwrap();
     let name = |n: u32| format!("t/job/{n:05}");
     (0..20_000).for_each(|n| std::fs::write(data.path().join("objects/bucket").join(name(n)), "").unwrap());
-    std::fs::File::open(&folder).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    File::open(&folder).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     let bucket = BucketName::new(BUCKET).unwrap();
     let mut listed = Vec::new();
     let mut after = None;

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::file_ops::{file_error, open_object};
-use super::object_folder::{MAX_TRIES, ObjectFolder, flush_file, flush_folder_of};
+use super::object_folder::{MAX_TRIES, ObjectFolder, flush_folder_of};
 use mfctl_core::domain::ObjectRef;
 use mfctl_core::ports::{ContentDigest, CopyOutcome, Error, ErrorKind, Result};
 
@@ -100,7 +100,8 @@ impl ObjectFolder {
         let mut target = self.create(&temp_file, to)?;
         // Shares the blocks if the file system supports that.
         let copied = io::copy(&mut source.file, &mut target).map_err(failed)?;
-        flush_file(&target).map_err(failed)?;
+        // Durable before it has its key: another process takes a target that exists for stored, without a flush.
+        target.sync_all().map_err(failed)?;
         drop(target);
         let copy = open_object(temp_file.path()).and_then(|file| ContentDigest::read(file, copied)).map_err(failed)?;
         if copy != *expected {
