@@ -21,6 +21,7 @@ mod groups;
 mod heartbeat;
 mod message_limits;
 mod names;
+mod offset_commit;
 mod offsets;
 mod publish;
 mod readers;

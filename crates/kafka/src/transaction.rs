@@ -7,19 +7,19 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::TopicPartitionList;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer as _;
 use rdkafka_sys::RDKafkaErrorCode as Code;
 
 use super::clients::KafkaClients;
 use super::config::TRANSACTION_TIMEOUT_MS;
-use super::context::{RawConsumer, RawProducer};
+use super::context::RawProducer;
 use super::delivery::{DeliveredAt, DeliveryBatch};
 use super::enqueue::enqueue;
 use super::error::{self, LibrdkafkaError};
 use super::ffi::{GroupMetadata, TransactionCallError, flush, send_offsets};
 use super::heartbeat::Heartbeat;
+use super::offset_commit::OffsetCommit;
 use mfctl_core::domain::NewRecord;
 use mfctl_core::failpoint;
 use mfctl_core::ports::{Error, ErrorKind, Result};
@@ -55,28 +55,6 @@ pub(super) enum NotCommitted {
     TimedOut,
     /// Anything else.
     Failed(Error),
-}
-
-/// Offsets to commit, and the group member that commits them.
-pub(super) struct OffsetCommit {
-    pub(super) consumer: Arc<RawConsumer>,
-    /// The member id under which the partitions were assigned. Under another one they are no longer ours.
-    pub(super) member_id: String,
-    pub(super) offsets: TopicPartitionList,
-}
-
-impl OffsetCommit {
-    /// The member's group metadata, if its member id is still the same. Brokers check member and generation, and accept a
-    /// commit without either.
-    fn group_metadata(&self) -> std::result::Result<GroupMetadata, NotCommitted> {
-        let evicted =
-            || NotCommitted::Failed(Error::new(ErrorKind::Fenced, "settle: this member was evicted from its group"));
-        let metadata = GroupMetadata::of(&self.consumer).ok_or_else(evicted)?;
-        match metadata.member_id() {
-            Some(id) if id == self.member_id => Ok(metadata),
-            _ => Err(evicted()),
-        }
-    }
 }
 
 /// The state of the producer after its last transaction.
@@ -158,7 +136,8 @@ impl KafkaTransactionalProducer {
         }
     }
 
-    /// Runs one transaction. Retried while the group rebalances and this member keeps its partitions.
+    /// Runs one transaction. Retried while the group rebalances and this member keeps its partitions: its offsets are then
+    /// sent again under the group's present generation.
     pub(super) fn run(&mut self, records: &[NewRecord], commit: Option<&OffsetCommit>) -> TransactionOutcome {
         self.resolve()?;
         // The time for retries begins with the first one: an attempt may itself take as long as a transaction may.
@@ -181,7 +160,7 @@ impl KafkaTransactionalProducer {
         records: &[NewRecord],
         commit: Option<&OffsetCommit>,
     ) -> std::result::Result<Vec<DeliveredAt>, AttemptError> {
-        let metadata = commit.map(OffsetCommit::group_metadata).transpose().map_err(AttemptError::NotCommitted)?;
+        let metadata = commit.map(OffsetCommit::group_metadata).transpose().map_err(NotCommitted::Failed)?;
         // Set before it begins: a producer that learns only now that it is fenced has no transaction that timed out.
         self.began = Instant::now();
         if let Err(error) = self.producer.begin_transaction() {
@@ -268,8 +247,11 @@ impl KafkaTransactionalProducer {
         commit: &OffsetCommit,
         metadata: &GroupMetadata,
     ) -> std::result::Result<(), AttemptError> {
-        self.repeat(|| send_offsets(&self.producer, &commit.offsets, metadata, CALL_TIMEOUT))
-            .map_err(|error| self.abort_after("commit offsets", error))
+        let send = || match commit.is_owned() {
+            true => send_offsets(&self.producer, &commit.offsets, metadata, CALL_TIMEOUT),
+            false => Err(abortable(LibrdkafkaError::of(Code::AssignmentLost))),
+        };
+        self.repeat(send).map_err(|error| self.abort_after("commit offsets", error))
     }
 
     /// Commits, and repeats the commit until its outcome is known or the step times out.

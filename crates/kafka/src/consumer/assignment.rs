@@ -18,7 +18,7 @@ use crate::clients::KafkaClients;
 use crate::context::{RawConsumer, Rebalance};
 use crate::ffi::{GroupMetadata, PartitionQueue};
 use crate::names::{WirePartition, partition_list};
-use crate::transaction::OffsetCommit;
+use crate::offset_commit::OffsetCommit;
 use mfctl_core::domain::{GroupName, Record, TopicPartition};
 use mfctl_core::ports::{CommitRequest, Error, ErrorKind, FetchLimits, Poll, Result};
 
@@ -195,7 +195,7 @@ impl Assignment {
         };
         for (at, mut owned) in std::mem::take(&mut self.owned) {
             if !owned.is_revoking {
-                owned.discard();
+                owned.end_ownership();
                 pending_reassign.insert(at, owned);
             }
         }
@@ -416,8 +416,9 @@ impl Assignment {
             return Err(Error::new(ErrorKind::Fenced, "settle: this member is not in its group"));
         };
         let mut offsets = TopicPartitionList::with_capacity(settlement.offsets.len());
+        let mut ownership = Vec::with_capacity(settlement.offsets.len());
         for (at, offset) in &settlement.offsets {
-            self.check_offset(at, *offset)?;
+            ownership.push(self.check_offset(at, *offset)?.watch_ownership());
             let (topic, partition) = self.clients.names.wire_partition(at);
             let added = offsets.add_partition_offset(&topic, partition, Offset::Offset(*offset));
             added.map_err(|error| self.clients.error(format!("settle {at}"), error))?;
@@ -426,14 +427,15 @@ impl Assignment {
             return Ok(None);
         }
         let consumer = Arc::clone(&self.consumer);
-        Ok(Some(OffsetCommit { consumer, member_id: member_id.clone(), offsets }))
+        Ok(Some(OffsetCommit { consumer, member_id: member_id.clone(), offsets, ownership }))
     }
 
-    fn check_offset(&self, at: &TopicPartition, offset: i64) -> Result<()> {
+    /// The owned partition, if it may be committed up to this offset.
+    fn check_offset(&self, at: &TopicPartition, offset: i64) -> Result<&BufferedPartition> {
         let fenced = |why: &str| Error::new(ErrorKind::Fenced, format!("settle {at}: {why}"));
         let owned = self.owned.get(at).ok_or_else(|| fenced("this member does not own it"))?;
         match owned.delivered {
-            Some(delivered) if offset <= delivered => Ok(()),
+            Some(delivered) if offset <= delivered => Ok(owned),
             None => Err(fenced("no record of it was read since it was assigned or rewound")),
             // A broker would accept it, and the records in between would never be read.
             Some(_) => {
