@@ -313,12 +313,16 @@ impl KafkaMember {
 
     /// Seeks every partition of which anything was fetched back to its commit.
     async fn rewind_to_commits(&mut self) -> Result<()> {
-        // The commits may have changed since a seek that was cancelled: its result does not count.
-        let _ = self.finish_seeking().await;
-        self.finish_settling().await;
-        self.resolve_last_settlement().await?;
-        let partitions = self.assignment.discard_all();
-        if !partitions.is_empty() {
+        loop {
+            // The commits may have changed since a seek that was cancelled: its result does not count.
+            let _ = self.finish_seeking().await;
+            self.rewind.require();
+            self.finish_settling().await;
+            self.resolve_last_settlement().await?;
+            let partitions = self.assignment.discard_all();
+            if partitions.is_empty() {
+                break;
+            }
             let consumer = Arc::clone(&self.consumer);
             let clients = Arc::clone(&self.clients);
             self.rewind.start(tokio::task::spawn_blocking(move || {
@@ -327,6 +331,9 @@ impl KafkaMember {
             }));
             if let Some(Err(error)) = self.finish_seeking().await {
                 return Err(error);
+            }
+            if self.rewind.has_sought() {
+                break;
             }
         }
         self.assignment.rewound();
@@ -337,11 +344,12 @@ impl KafkaMember {
     /// Waits for a running seek, and stays in the group meanwhile. `None` when none runs.
     async fn finish_seeking(&mut self) -> Option<Result<()>> {
         loop {
-            let RewindState::Seeking(task) = &mut self.rewind else { return None };
+            let RewindState::Seeking { task, .. } = &mut self.rewind else { return None };
             if let Ok(done) = tokio::time::timeout(SERVE_INTERVAL, task).await {
-                self.rewind.seek_ended();
                 let panicked = |error| Error::new(ErrorKind::Internal, "seek to the committed offsets").because(error);
-                return Some(done.unwrap_or_else(|error| Err(panicked(error))));
+                let done = done.unwrap_or_else(|error| Err(panicked(error)));
+                self.rewind.seek_ended(done.is_ok());
+                return Some(done);
             }
             self.serve();
         }
