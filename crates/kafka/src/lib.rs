@@ -23,6 +23,7 @@ mod message_limits;
 mod names;
 mod offset_commit;
 mod offsets;
+mod prefetch;
 mod publish;
 mod readers;
 mod statistics;

@@ -62,16 +62,21 @@ impl KafkaMember {
         if subscription.topics.is_empty() {
             return Err(Error::new(ErrorKind::Invalid, format!("group {} names no topic", subscription.group)));
         }
-        topics.check_exist(&subscription.topics).await?;
-        run_blocking(move || Self::create(clients, topics, subscription)).await
+        let partitions = topics.all_partitions(&subscription.topics).await?.len();
+        run_blocking(move || Self::create(clients, topics, subscription, partitions)).await
     }
 
-    fn create(clients: Arc<KafkaClients>, topics: Arc<TopicDirectory>, subscription: Subscription) -> Result<Self> {
+    fn create(
+        clients: Arc<KafkaClients>,
+        topics: Arc<TopicDirectory>,
+        subscription: Subscription,
+        partitions: usize,
+    ) -> Result<Self> {
         let group = clients.names.wire(subscription.group.as_str());
         let instance = &subscription.instance;
         let runner = TransactionRunner::open(Arc::clone(&clients), format!("{group}.{instance}"))?;
         let what = || format!("join group {}", subscription.group);
-        let config = clients.config.member(&group, instance, subscription.session_timeout);
+        let config = clients.config.member(&group, instance, subscription.session_timeout, partitions);
         let created = config.create_with_context(clients.context());
         let consumer: Arc<RawConsumer> = Arc::new(created.map_err(|error| clients.error(what(), error))?);
         let waker = Arc::new(Notify::new());
