@@ -27,7 +27,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_millis(100);
 
 /// A log with a new namespace and these topics, and the namespace.
-async fn log_with_topics(topics: &[(&str, u32)]) -> (Arc<dyn EventLog>, String) {
+pub async fn log_with_topics(topics: &[(&str, u32)]) -> (Arc<dyn EventLog>, String) {
     let config = settings("STACK_KAFKA");
     let namespace = config.namespace.clone();
     let log = log(config);
@@ -37,7 +37,7 @@ async fn log_with_topics(topics: &[(&str, u32)]) -> (Arc<dyn EventLog>, String) 
 }
 
 /// Polls until the member owns this many partitions.
-async fn assigned(consumer: &mut Consumer, partitions: usize) -> BTreeSet<TopicPartition> {
+pub async fn assigned(consumer: &mut Consumer, partitions: usize) -> BTreeSet<TopicPartition> {
     let mut history = MemberHistory::default();
     history.until(consumer, "an assignment", |history| history.owned.len() == partitions).await;
     assert!(history.records.is_empty(), "nothing was published before");
@@ -45,7 +45,7 @@ async fn assigned(consumer: &mut Consumer, partitions: usize) -> BTreeSet<TopicP
 }
 
 /// Polls until `count` records have arrived, and commits none.
-async fn read_records(consumer: &mut Consumer, count: usize) -> Vec<Record> {
+pub async fn read_records(consumer: &mut Consumer, count: usize) -> Vec<Record> {
     let mut records = Vec::new();
     let end = Instant::now() + TIMEOUT;
     while records.len() < count {
@@ -57,12 +57,12 @@ async fn read_records(consumer: &mut Consumer, count: usize) -> Vec<Record> {
     records
 }
 
-fn offsets(records: &[Record]) -> BTreeMap<TopicPartition, i64> {
+pub fn offsets(records: &[Record]) -> BTreeMap<TopicPartition, i64> {
     records.iter().map(|record| (record.topic_partition(), record.address.offset + 1)).collect()
 }
 
 /// A commit with one output for each record.
-fn commit_request(records: &[Record]) -> CommitRequest {
+pub fn commit_request(records: &[Record]) -> CommitRequest {
     let outputs = records.iter().map(|input| record("out", &text(input), &text(input))).collect();
     CommitRequest { outputs, offsets: offsets(records), ..CommitRequest::default() }
 }
@@ -120,7 +120,7 @@ async fn case_01_second_producer_of_a_transactional_id_fences_the_first() {
 }
 
 /// A log on a mock cluster, for responses that a real one cannot be made to give, with three records read.
-async fn on_mock_cluster(
+pub async fn on_mock_cluster(
     mock: &MockCluster<'static, DefaultProducerContext>,
 ) -> (Arc<dyn EventLog>, Consumer, Vec<Record>) {
     on_mock_cluster_with_session(mock, Duration::from_secs(10)).await

@@ -24,6 +24,7 @@ mod names;
 mod offset_commit;
 mod offsets;
 mod prefetch;
+mod producer_state;
 mod publish;
 mod readers;
 mod statistics;

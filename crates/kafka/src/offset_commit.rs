@@ -51,7 +51,7 @@ impl OffsetCommit {
     pub(super) fn group_metadata(&self) -> Result<GroupMetadata> {
         let metadata = GroupMetadata::of(&self.consumer);
         let is_same_member =
-            |metadata: &GroupMetadata| metadata.member_id().is_some_and(|member_id| member_id == self.member_id);
+            |metadata: &GroupMetadata| metadata.generation().is_some_and(|member| member.member_id == self.member_id);
         metadata
             .filter(|metadata| is_same_member(metadata) && self.is_owned())
             .ok_or_else(|| Error::new(ErrorKind::Fenced, "settle: this member was evicted from its group"))

@@ -20,6 +20,7 @@ use super::error::{self, LibrdkafkaError};
 use super::ffi::{GroupMetadata, TransactionCallError, flush, send_offsets};
 use super::heartbeat::Heartbeat;
 use super::offset_commit::OffsetCommit;
+use super::producer_state::ProducerState;
 use mfctl_core::domain::NewRecord;
 use mfctl_core::failpoint;
 use mfctl_core::ports::{Error, ErrorKind, Result};
@@ -57,30 +58,11 @@ pub(super) enum NotCommitted {
     Failed(Error),
 }
 
-/// The state of the producer after its last transaction.
-///
-/// - `Ready`: the last transaction has ended, and the next may begin. Exits: `CommitUnknown` when a commit is sent; `Broken`;
-///   `Fenced`.
-/// - `CommitUnknown`: a commit was sent and not confirmed. Exits: `Ready` when it is confirmed or the transaction is aborted;
-///   `Broken`; `Fenced`.
-/// - `Broken`: this producer is unusable. Exits: `Ready` by a new producer with the same id; `Fenced`.
-/// - `Fenced`: a later producer has the same id. Final.
+/// How a transaction ends when nothing fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ProducerState {
-    Ready,
-    CommitUnknown,
-    Broken,
-    Fenced,
-}
-
-impl ProducerState {
-    fn may_become(self, next: Self) -> bool {
-        match self {
-            Self::Ready | Self::CommitUnknown => true,
-            Self::Broken => next != Self::CommitUnknown,
-            Self::Fenced => next == Self::Fenced,
-        }
-    }
+enum TransactionEnd {
+    Commit,
+    Abort,
 }
 
 /// The producer of one transactional id.
@@ -136,14 +118,29 @@ impl KafkaTransactionalProducer {
         }
     }
 
-    /// Runs one transaction. Retried while the group rebalances and this member keeps its partitions: its offsets are then
-    /// sent again under the group's present generation.
+    /// Runs one transaction. Retried while the group rebalances and this member keeps its partitions: its offsets are
+    /// then sent again under the group's present generation.
     pub(super) fn run(&mut self, records: &[NewRecord], commit: Option<&OffsetCommit>) -> TransactionOutcome {
+        self.run_until(TransactionEnd::Commit, records, commit)
+    }
+
+    /// Asks the group's coordinator whether it takes these offsets from this member, and aborts: they are never
+    /// committed.
+    pub(super) fn try_offsets(&mut self, commit: &OffsetCommit) -> TransactionOutcome {
+        self.run_until(TransactionEnd::Abort, &[], Some(commit))
+    }
+
+    fn run_until(
+        &mut self,
+        end: TransactionEnd,
+        records: &[NewRecord],
+        commit: Option<&OffsetCommit>,
+    ) -> TransactionOutcome {
         self.resolve()?;
         // The time for retries begins with the first one: an attempt may itself take as long as a transaction may.
         let mut retries: Option<Attempts> = None;
         loop {
-            let error = match self.try_once(records, commit) {
+            let error = match self.try_once(end, records, commit) {
                 Err(AttemptError::Rebalancing(error)) => error,
                 outcome => return outcome.map_err(AttemptError::into_not_committed),
             };
@@ -157,6 +154,7 @@ impl KafkaTransactionalProducer {
 
     fn try_once(
         &mut self,
+        end: TransactionEnd,
         records: &[NewRecord],
         commit: Option<&OffsetCommit>,
     ) -> std::result::Result<Vec<DeliveredAt>, AttemptError> {
@@ -172,6 +170,10 @@ impl KafkaTransactionalProducer {
         if let (Some(commit), Some(metadata)) = (commit, metadata) {
             failpoint::hit("before_send_offsets");
             self.add_offsets(commit, &metadata)?;
+        }
+        if end == TransactionEnd::Abort {
+            self.abort().map_err(|error| self.failed("abort a transaction", error))?;
+            return Ok(delivered);
         }
         failpoint::hit("before_commit");
         self.commit()?;
@@ -274,15 +276,24 @@ impl KafkaTransactionalProducer {
     /// Aborts the transaction where possible, and returns what its failure means.
     fn abort_after(&mut self, what: &str, error: TransactionCallError) -> AttemptError {
         let mut error = error;
-        if !error.fatal {
-            match self.repeat(|| self.producer.abort_transaction(CALL_TIMEOUT).map_err(call_error)) {
-                Ok(()) => self.transition(ProducerState::Ready),
-                Err(abort_error) if abort_error.fatal => error = abort_error,
-                // The next producer with this id aborts it.
-                Err(_) => self.transition(ProducerState::Broken),
-            }
+        if !error.fatal
+            && let Err(abort_error) = self.abort()
+            && abort_error.fatal
+        {
+            error = abort_error;
         }
         self.failed(what, error)
+    }
+
+    /// Aborts the transaction. If that fails, the next producer with this id does it.
+    fn abort(&mut self) -> std::result::Result<(), TransactionCallError> {
+        let aborted = self.repeat(|| self.producer.abort_transaction(CALL_TIMEOUT).map_err(call_error));
+        match &aborted {
+            Ok(()) => self.transition(ProducerState::Ready),
+            Err(error) if error.fatal => {}
+            Err(_) => self.transition(ProducerState::Broken),
+        }
+        aborted
     }
 
     /// What a failure means, after the transaction was aborted if possible.
@@ -424,17 +435,5 @@ fn call_error(error: KafkaError) -> TransactionCallError {
             let retriable = error::kind_of(error.code).is_dependency();
             TransactionCallError { retriable, ..abortable(error) }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::ProducerState::{Broken, CommitUnknown, Fenced, Ready};
-
-    #[test]
-    fn a_fenced_producer_stays_fenced_and_a_broken_one_commits_nothing() {
-        assert!([Ready, CommitUnknown, Broken].iter().all(|next| !Fenced.may_become(*next)));
-        assert!(!Broken.may_become(CommitUnknown) && Broken.may_become(Ready) && Broken.may_become(Fenced));
-        assert!([Ready, Broken, Fenced].iter().all(|next| CommitUnknown.may_become(*next)));
     }
 }

@@ -15,7 +15,7 @@ use crate::clients::KafkaClients;
 use crate::context::RawConsumer;
 use crate::enqueue::check_size;
 use crate::error::{LibrdkafkaError, kind_of};
-use crate::ffi::{GroupMetadata, QueueWaker};
+use crate::ffi::QueueWaker;
 use crate::topics::{TopicDirectory, metadata_deadline};
 use crate::transaction::NotCommitted;
 use crate::transaction_runner::{RunProgress, TransactionRunner};
@@ -222,28 +222,37 @@ impl KafkaMember {
         self.assignment.resume(partitions);
     }
 
-    /// The generation and the id of this member.
+    /// The generation and the id of this member, as of the last change of its assignment.
     pub(super) fn generation(&self) -> Option<GroupGeneration> {
-        GroupMetadata::of(&self.consumer)?.generation()
+        self.assignment.generation()
     }
 
-    /// `Fenced` unless this member is in its group.
+    /// Asks the coordinator whether this member is in its group, by offsets that are sent in a transaction and aborted:
+    /// it checks member and generation, and no commit changes.
     pub(super) async fn confirm(&mut self) -> Result<()> {
+        self.finish_settling().await;
         self.serve();
-        match self.generation() {
-            Some(_) => Ok(()),
-            None => Err(Error::new(ErrorKind::Fenced, "this member is not in its group")),
-        }
+        let Some(topic) = self.subscription.topics.first() else { return Ok(()) };
+        let offsets = self.assignment.offsets_to_try(&TopicPartition::new(topic.clone(), 0))?;
+        self.runner.start(move |producer| producer.try_offsets(&offsets));
+        self.finish_transaction().await.unwrap_or(Ok(()))
     }
 
     /// Waits for the running settlement, and stays in the group meanwhile. Keeps its outcome.
     async fn finish_settling(&mut self) {
+        if let Some(outcome) = self.finish_transaction().await {
+            self.last_outcome = Some(outcome);
+        }
+    }
+
+    /// Waits for the running transaction, and stays in the group meanwhile. `None` when none runs.
+    async fn finish_transaction(&mut self) -> Option<Result<()>> {
         loop {
             match self.runner.wait(SERVE_INTERVAL).await {
-                RunProgress::Idle => return,
+                RunProgress::Idle => return None,
                 RunProgress::Running => self.serve(),
                 RunProgress::Done(outcome) => {
-                    self.last_outcome = Some(outcome.map(drop).map_err(|error| self.not_committed(error)));
+                    return Some(outcome.map(drop).map_err(|error| self.not_committed(error)));
                 }
             }
         }
