@@ -18,7 +18,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::contract::event_log::{WIDE, all_records, record, spec, text, topic, topic_partition, wait_for_records};
-use crate::contract::group_member::{Consumer, MemberHistory, group, join, publish_numbers};
+use crate::contract::group_member::{Consumer, MemberHistory, group, join, join_with_session, publish_numbers};
 use crate::contract::harness::fails_as;
 use crate::kafka::{log, settings};
 use crate::stack::env;
@@ -27,7 +27,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_millis(100);
 
 /// A log with a new namespace and these topics, and the namespace.
-async fn log_with_topics(topics: &[(&str, u32)]) -> (Arc<dyn EventLog>, String) {
+pub async fn log_with_topics(topics: &[(&str, u32)]) -> (Arc<dyn EventLog>, String) {
     let config = settings("STACK_KAFKA");
     let namespace = config.namespace.clone();
     let log = log(config);
@@ -37,7 +37,7 @@ async fn log_with_topics(topics: &[(&str, u32)]) -> (Arc<dyn EventLog>, String) 
 }
 
 /// Polls until the member owns this many partitions.
-async fn assigned(consumer: &mut Consumer, partitions: usize) -> BTreeSet<TopicPartition> {
+pub async fn assigned(consumer: &mut Consumer, partitions: usize) -> BTreeSet<TopicPartition> {
     let mut history = MemberHistory::default();
     history.until(consumer, "an assignment", |history| history.owned.len() == partitions).await;
     assert!(history.records.is_empty(), "nothing was published before");
@@ -45,7 +45,7 @@ async fn assigned(consumer: &mut Consumer, partitions: usize) -> BTreeSet<TopicP
 }
 
 /// Polls until `count` records have arrived, and commits none.
-async fn read_records(consumer: &mut Consumer, count: usize) -> Vec<Record> {
+pub async fn read_records(consumer: &mut Consumer, count: usize) -> Vec<Record> {
     let mut records = Vec::new();
     let end = Instant::now() + TIMEOUT;
     while records.len() < count {
@@ -57,12 +57,12 @@ async fn read_records(consumer: &mut Consumer, count: usize) -> Vec<Record> {
     records
 }
 
-fn offsets(records: &[Record]) -> BTreeMap<TopicPartition, i64> {
+pub fn offsets(records: &[Record]) -> BTreeMap<TopicPartition, i64> {
     records.iter().map(|record| (record.topic_partition(), record.address.offset + 1)).collect()
 }
 
 /// A commit with one output for each record.
-fn commit_request(records: &[Record]) -> CommitRequest {
+pub fn commit_request(records: &[Record]) -> CommitRequest {
     let outputs = records.iter().map(|input| record("out", &text(input), &text(input))).collect();
     CommitRequest { outputs, offsets: offsets(records), ..CommitRequest::default() }
 }
@@ -120,14 +120,21 @@ async fn case_01_second_producer_of_a_transactional_id_fences_the_first() {
 }
 
 /// A log on a mock cluster, for responses that a real one cannot be made to give, with three records read.
-async fn on_mock_cluster(
+pub async fn on_mock_cluster(
     mock: &MockCluster<'static, DefaultProducerContext>,
+) -> (Arc<dyn EventLog>, Consumer, Vec<Record>) {
+    on_mock_cluster_with_session(mock, Duration::from_secs(10)).await
+}
+
+async fn on_mock_cluster_with_session(
+    mock: &MockCluster<'static, DefaultProducerContext>,
+    session: Duration,
 ) -> (Arc<dyn EventLog>, Consumer, Vec<Record>) {
     for name in ["in", "out"] {
         mock.create_topic(name, 1, 1).unwrap();
     }
     let log = log(KafkaConfig::new("profile.test.kafka", mock.bootstrap_servers()));
-    let mut consumer = join(&log, "a").await;
+    let mut consumer = join_with_session(&log, "a", session).await;
     assigned(&mut consumer, 1).await;
     publish_numbers(&log, 3).await;
     let records = read_records(&mut consumer, 3).await;
@@ -243,6 +250,34 @@ async fn unknown_member_id_fences_the_commit_and_the_next_one_succeeds() {
     let unknown_member = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID;
     mock.request_errors(RDKafkaApiKey::TxnOffsetCommit, &[unknown_member]);
     fails_as(consumer.commit(commit_request(&records)).await, ErrorKind::Fenced);
+    rewind_and_commit(&mut consumer).await;
+}
+
+/// Under its current generation a member may commit any partition: the broker does not check who owns it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commit_is_fenced_when_its_partition_was_lost_and_assigned_again_under_the_same_member_id() {
+    use RDKafkaRespErr as Code;
+    let mock = MockCluster::new(1).unwrap();
+    let (_log, mut consumer, records) = on_mock_cluster_with_session(&mock, Duration::from_secs(6)).await;
+    // Holds back the transaction until the member has rejoined.
+    mock.request_errors(RDKafkaApiKey::Produce, &[Code::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS; 100]);
+    consumer.begin_commit(commit_request(&records)).await.unwrap();
+    // Makes the member rejoin with its member id.
+    mock.request_errors(RDKafkaApiKey::Heartbeat, &[Code::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION]);
+    let end = Instant::now() + TIMEOUT;
+    let mut is_lost = false;
+    loop {
+        assert!(Instant::now() < end, "not assigned again");
+        match consumer.poll(WIDE, STEP).await.unwrap() {
+            Poll::Lost(_) => is_lost = true,
+            Poll::Assigned(partitions) if is_lost && !partitions.is_empty() => break,
+            _ => {}
+        }
+    }
+    mock.request_errors(RDKafkaApiKey::TxnOffsetCommit, &[Code::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION]);
+    mock.clear_request_errors(RDKafkaApiKey::Produce);
+    fails_as(consumer.finish_commit().await, ErrorKind::Fenced);
+    mock.clear_request_errors(RDKafkaApiKey::TxnOffsetCommit);
     rewind_and_commit(&mut consumer).await;
 }
 

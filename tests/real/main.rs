@@ -70,6 +70,7 @@ mod interoperability;
 mod isolation;
 mod kafka;
 mod kafka_faults;
+mod kafka_members;
 mod large;
 mod open_transactions;
 mod outages;

@@ -6,15 +6,14 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 
 use super::offsets::IsolationLevel;
+use super::prefetch::PrefetchLimits;
 use super::statistics;
 use mfctl_core::domain::Secret;
-use mfctl_core::domain::record_limits::{MAX_COMPRESSIBLE_BYTES, MAX_RECORD_BYTES};
+use mfctl_core::domain::record_limits::MAX_COMPRESSIBLE_BYTES;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 use mfctl_core::telemetry::Metrics;
 use mfctl_core::tls_files::TlsFiles;
 
-/// How much librdkafka prefetches of each partition, in KiB.
-const PREFETCH_KIB: usize = 4096;
 /// The size of a producer's queue, in KiB.
 const BUFFER_KIB: usize = 64 << 10;
 /// The coordinator aborts a transaction older than this: an open one holds back every read-committed reader.
@@ -221,26 +220,32 @@ impl KafkaConfig {
         config
     }
 
-    fn reading(&self) -> ClientConfig {
+    fn reading(&self, limits: PrefetchLimits) -> ClientConfig {
         let mut config = self.client();
         config
             .set("isolation.level", "read_committed")
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "earliest")
-            // With a queue for each partition this limits each partition.
-            .set("queued.max.messages.kbytes", PREFETCH_KIB.to_string())
-            .set("fetch.message.max.bytes", MAX_RECORD_BYTES.to_string())
+            .set("queued.max.messages.kbytes", limits.queued_kib.to_string())
+            .set("fetch.message.max.bytes", limits.fetch_bytes.to_string())
             .set("fetch.queue.backoff.ms", "10");
         config
     }
 
-    /// A member of a group. `instance` is part of the client id, which brokers show to operators.
-    pub(super) fn member(&self, group: &str, instance: &str, session_timeout: Duration) -> ClientConfig {
+    /// A member of a group whose topics have this many partitions. `instance` is part of the client id, which brokers
+    /// show to operators.
+    pub(super) fn member(
+        &self,
+        group: &str,
+        instance: &str,
+        session_timeout: Duration,
+        partitions: usize,
+    ) -> ClientConfig {
         let session_ms = u64::try_from(session_timeout.as_millis())
             .unwrap_or(u64::MAX)
             .clamp(SESSION_TIMEOUT_MS.0, SESSION_TIMEOUT_MS.1);
-        let mut config = self.reading();
+        let mut config = self.reading(PrefetchLimits::for_partitions(partitions));
         config
             .set("group.id", group)
             .set("client.id", format!("{}@{instance}", client_id()))
@@ -254,7 +259,8 @@ impl KafkaConfig {
 
     /// A reader without a group. librdkafka requires a `group.id` all the same; nothing is ever committed under it.
     pub(super) fn reader(&self, level: IsolationLevel) -> ClientConfig {
-        let mut config = self.reading();
+        // Few partitions are open at once, and each is read to its end.
+        let mut config = self.reading(PrefetchLimits::for_partitions(1));
         if level == IsolationLevel::ReadUncommitted {
             config.set("isolation.level", "read_uncommitted");
         }
@@ -286,7 +292,7 @@ mod tests {
     #[test]
     fn the_instance_is_part_of_the_client_id() {
         let config = KafkaConfig::new("profile.x.kafka", "localhost:9092");
-        let member = config.member("g", "host/0", Duration::from_secs(1));
+        let member = config.member("g", "host/0", Duration::from_secs(1), 6);
         assert_eq!(instance_of(member.get("client.id").unwrap()), "host/0");
         assert_eq!(instance_of("sarama@somewhere"), "sarama@somewhere");
         assert_eq!(member.get("session.timeout.ms"), Some("6000"), "the minimum that brokers accept");

@@ -13,12 +13,12 @@ use super::clients::{COORDINATOR_MOVE_TIMEOUT, KafkaClients, REQUEST_TIMEOUT};
 use super::config::instance_of;
 use super::context::{RawClient, RawConsumer};
 use super::error::{LibrdkafkaError, kind_of};
-use super::ffi::admin::{self, DescribedMember};
+use super::ffi::admin::{self, DescribedMember, ListedOffset};
 use super::offsets::{IsolationLevel, LATEST, OFFSETS_BACKOFF, OffsetQueries, offsets_by_partition};
 use super::readers::PartitionReaders;
 use super::topics::{TopicDirectory, metadata_deadline};
 use mfctl_core::domain::lag::PartitionSpan;
-use mfctl_core::domain::{GroupName, TopicName, TopicPartition};
+use mfctl_core::domain::{ClaimEpoch, GroupName, TopicName, TopicPartition};
 use mfctl_core::ports::{
     CommittedOffset, Error, ErrorKind, FetchLimits, GroupCommit, GroupDescription, GroupMember, PartitionProgress,
     Result,
@@ -134,7 +134,7 @@ impl GroupQueries {
         &self,
         group: &str,
         partitions: Option<&[TopicPartition]>,
-    ) -> Result<HashMap<TopicPartition, i64>> {
+    ) -> Result<HashMap<TopicPartition, ListedOffset>> {
         let deadline = Instant::now() + UNSTABLE_COMMITS_TIMEOUT;
         let metadata_deadline = metadata_deadline();
         let committed = wait_until(deadline, OFFSETS_BACKOFF, || async {
@@ -158,19 +158,28 @@ impl GroupQueries {
             }
         });
         let mut committed = committed.await.unwrap_or_else(|pending| pending)?;
-        committed.retain(|_, offset| *offset >= 0);
+        committed.retain(|_, one| one.offset >= 0);
         Ok(committed)
     }
 
-    /// The last commits of a group in these partitions.
+    /// The last commits of a group in these partitions, with one request.
     pub(super) async fn commits_in(
         &self,
         group: &GroupName,
         partitions: &[TopicPartition],
     ) -> Result<Vec<GroupCommit>> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
         let wire = self.clients.names.wire(group.as_str());
         let committed = self.committed(&wire, Some(partitions)).await?;
-        Ok(committed.into_iter().map(|(at, offset)| GroupCommit { at, offset, epoch: None }).collect())
+        let commit = |(at, one): (TopicPartition, ListedOffset)| {
+            let epoch = ClaimEpoch::from_metadata(&one.metadata);
+            GroupCommit { at, offset: one.offset, epoch }
+        };
+        let mut commits: Vec<GroupCommit> = committed.into_iter().map(commit).collect();
+        commits.sort_by(|a, b| a.at.cmp(&b.at));
+        Ok(commits)
     }
 
     /// How far a group has come in every partition of these topics.
@@ -184,7 +193,7 @@ impl GroupQueries {
         let written = self.offsets.list(&partitions, LATEST, IsolationLevel::ReadUncommitted, deadline).await?;
         let mut progress = Vec::with_capacity(partitions.len());
         for ((at, span), written) in partitions.into_iter().zip(spans).zip(written) {
-            let committed = committed.get(&at).copied();
+            let committed = committed.get(&at).map(|one| one.offset);
             let beyond_end = committed.is_some_and(|committed| committed > written);
             let start = committed.filter(|_| !beyond_end);
             let at_end = self.is_at_end(&at, start, PartitionEnds { span, written }).await?;
@@ -259,8 +268,9 @@ fn list_all_groups(client: &RawClient) -> std::result::Result<Vec<String>, Librd
 }
 
 /// Kafka does not say when a commit was made.
-fn commits(offsets: HashMap<TopicPartition, i64>) -> Vec<CommittedOffset> {
-    let commit = |(at, offset)| CommittedOffset { at, offset, committed_at: None };
+fn commits(offsets: HashMap<TopicPartition, ListedOffset>) -> Vec<CommittedOffset> {
+    let commit =
+        |(at, one): (TopicPartition, ListedOffset)| CommittedOffset { at, offset: one.offset, committed_at: None };
     let mut commits: Vec<CommittedOffset> = offsets.into_iter().map(commit).collect();
     commits.sort_by(|a, b| a.at.cmp(&b.at));
     commits

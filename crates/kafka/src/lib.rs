@@ -21,7 +21,10 @@ mod groups;
 mod heartbeat;
 mod message_limits;
 mod names;
+mod offset_commit;
 mod offsets;
+mod prefetch;
+mod producer_state;
 mod publish;
 mod readers;
 mod statistics;
@@ -168,8 +171,7 @@ impl EventLog for KafkaLog {
     }
 
     async fn topic_ids(&self, topics: &[TopicName]) -> Result<Vec<Option<TopicId>>> {
-        self.topics.check_exist(topics).await?;
-        Ok(vec![None; topics.len()])
+        self.topics.ids(topics).await
     }
 
     async fn committed(&self, group: &GroupName, partitions: &[TopicPartition]) -> Result<Vec<GroupCommit>> {

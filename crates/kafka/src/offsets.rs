@@ -142,7 +142,7 @@ impl OffsetQueries {
             })
             .await?;
         let mut offsets = offsets_by_partition(&self.clients, listed)?;
-        let of = |at: &TopicPartition| offsets.remove(at).ok_or_else(|| unknown_topic(at));
+        let of = |at: &TopicPartition| offsets.remove(at).map(|one| one.offset).ok_or_else(|| unknown_topic(at));
         partitions.iter().map(of).collect()
     }
 }
@@ -154,12 +154,12 @@ impl OffsetQueries {
 pub(super) fn offsets_by_partition(
     clients: &KafkaClients,
     listed: Vec<ListedOffset>,
-) -> Result<HashMap<TopicPartition, i64>> {
+) -> Result<HashMap<TopicPartition, ListedOffset>> {
     let mut offsets = HashMap::with_capacity(listed.len());
     for one in listed {
         let Some(at) = clients.names.partition(&one.topic, one.partition) else { continue };
         match one.error {
-            None => drop(offsets.insert(at, one.offset)),
+            None => drop(offsets.insert(at, one)),
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
                 return Err(unknown_topic(at));
             }

@@ -11,9 +11,10 @@ use rdkafka_sys::RDKafkaErrorCode as Code;
 use super::clients::{KafkaClients, REQUEST_TIMEOUT};
 use super::context::RawClient;
 use super::error::{LibrdkafkaError, unknown_topic};
+use super::ffi::admin;
 use super::topic_cache::{METADATA_LAG, TopicCache, TopicLayout, TopicLayouts};
-use mfctl_core::domain::{NewRecord, TopicName, TopicPartition};
-use mfctl_core::ports::{Result, TopicDescription};
+use mfctl_core::domain::{NewRecord, TopicId, TopicName, TopicPartition};
+use mfctl_core::ports::{ErrorKind, Result, TopicDescription};
 use mfctl_core::wait::{Attempts, Backoff, wait_until};
 
 /// How long a new topic may take to be in every broker's metadata.
@@ -104,6 +105,43 @@ impl TopicDirectory {
             all.extend((0..partitions).map(|partition| TopicPartition::new(name.clone(), partition)));
         }
         Ok(all)
+    }
+
+    /// The ids of these topics, in their order; `None` where the broker has none. A broker may not know a new topic
+    /// yet: it is looked for during 5 s at most.
+    ///
+    /// # Errors
+    /// `NotFound` names a topic that does not exist.
+    pub(super) async fn ids(&self, names: &[TopicName]) -> Result<Vec<Option<TopicId>>> {
+        self.check_exist(names).await?;
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids = wait_until(metadata_deadline(), METADATA_BACKOFF, || async {
+            match self.ids_once(names).await {
+                Err(error) if error.kind() == ErrorKind::NotFound => ControlFlow::Continue(error),
+                answer => ControlFlow::Break(answer),
+            }
+        });
+        ids.await.unwrap_or_else(Err)
+    }
+
+    async fn ids_once(&self, names: &[TopicName]) -> Result<Vec<Option<TopicId>>> {
+        let wire: Vec<String> = names.iter().map(|name| self.clients.names.wire(name.as_str())).collect();
+        let described = self
+            .clients
+            .request("read topic ids", move |client| admin::topic_ids(client, &wire, REQUEST_TIMEOUT))
+            .await?;
+        let mut ids = HashMap::with_capacity(names.len());
+        for (wire, id) in described {
+            let Some(name) = self.clients.names.topic(&wire) else { continue };
+            match id {
+                Ok(id) => drop(ids.insert(name, TopicId::new(id).ok())),
+                Err(LibrdkafkaError { code: Code::UnknownTopicOrPartition, .. }) => return Err(unknown_topic(name)),
+                Err(error) => return Err(self.clients.error(format!("read the id of {name}"), error)),
+            }
+        }
+        names.iter().map(|name| ids.get(name).cloned().ok_or_else(|| unknown_topic(name))).collect()
     }
 
     /// Fetches the topics' metadata. The broker that answers may lag behind the one that answered before: a topic in use

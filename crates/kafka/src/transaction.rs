@@ -7,19 +7,20 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::TopicPartitionList;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer as _;
 use rdkafka_sys::RDKafkaErrorCode as Code;
 
 use super::clients::KafkaClients;
 use super::config::TRANSACTION_TIMEOUT_MS;
-use super::context::{RawConsumer, RawProducer};
+use super::context::RawProducer;
 use super::delivery::{DeliveredAt, DeliveryBatch};
 use super::enqueue::enqueue;
 use super::error::{self, LibrdkafkaError};
 use super::ffi::{GroupMetadata, TransactionCallError, flush, send_offsets};
 use super::heartbeat::Heartbeat;
+use super::offset_commit::OffsetCommit;
+use super::producer_state::ProducerState;
 use mfctl_core::domain::NewRecord;
 use mfctl_core::failpoint;
 use mfctl_core::ports::{Error, ErrorKind, Result};
@@ -57,52 +58,11 @@ pub(super) enum NotCommitted {
     Failed(Error),
 }
 
-/// Offsets to commit, and the group member that commits them.
-pub(super) struct OffsetCommit {
-    pub(super) consumer: Arc<RawConsumer>,
-    /// The member id under which the partitions were assigned. Under another one they are no longer ours.
-    pub(super) member_id: String,
-    pub(super) offsets: TopicPartitionList,
-}
-
-impl OffsetCommit {
-    /// The member's group metadata, if its member id is still the same. Brokers check member and generation, and accept a
-    /// commit without either.
-    fn group_metadata(&self) -> std::result::Result<GroupMetadata, NotCommitted> {
-        let evicted =
-            || NotCommitted::Failed(Error::new(ErrorKind::Fenced, "settle: this member was evicted from its group"));
-        let metadata = GroupMetadata::of(&self.consumer).ok_or_else(evicted)?;
-        match metadata.member_id() {
-            Some(id) if id == self.member_id => Ok(metadata),
-            _ => Err(evicted()),
-        }
-    }
-}
-
-/// The state of the producer after its last transaction.
-///
-/// - `Ready`: the last transaction has ended, and the next may begin. Exits: `CommitUnknown` when a commit is sent; `Broken`;
-///   `Fenced`.
-/// - `CommitUnknown`: a commit was sent and not confirmed. Exits: `Ready` when it is confirmed or the transaction is aborted;
-///   `Broken`; `Fenced`.
-/// - `Broken`: this producer is unusable. Exits: `Ready` by a new producer with the same id; `Fenced`.
-/// - `Fenced`: a later producer has the same id. Final.
+/// How a transaction ends when nothing fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ProducerState {
-    Ready,
-    CommitUnknown,
-    Broken,
-    Fenced,
-}
-
-impl ProducerState {
-    fn may_become(self, next: Self) -> bool {
-        match self {
-            Self::Ready | Self::CommitUnknown => true,
-            Self::Broken => next != Self::CommitUnknown,
-            Self::Fenced => next == Self::Fenced,
-        }
-    }
+enum TransactionEnd {
+    Commit,
+    Abort,
 }
 
 /// The producer of one transactional id.
@@ -158,13 +118,29 @@ impl KafkaTransactionalProducer {
         }
     }
 
-    /// Runs one transaction. Retried while the group rebalances and this member keeps its partitions.
+    /// Runs one transaction. Retried while the group rebalances and this member keeps its partitions: its offsets are
+    /// then sent again under the group's present generation.
     pub(super) fn run(&mut self, records: &[NewRecord], commit: Option<&OffsetCommit>) -> TransactionOutcome {
+        self.run_until(TransactionEnd::Commit, records, commit)
+    }
+
+    /// Asks the group's coordinator whether it takes these offsets from this member, and aborts: they are never
+    /// committed.
+    pub(super) fn try_offsets(&mut self, commit: &OffsetCommit) -> TransactionOutcome {
+        self.run_until(TransactionEnd::Abort, &[], Some(commit))
+    }
+
+    fn run_until(
+        &mut self,
+        end: TransactionEnd,
+        records: &[NewRecord],
+        commit: Option<&OffsetCommit>,
+    ) -> TransactionOutcome {
         self.resolve()?;
         // The time for retries begins with the first one: an attempt may itself take as long as a transaction may.
         let mut retries: Option<Attempts> = None;
         loop {
-            let error = match self.try_once(records, commit) {
+            let error = match self.try_once(end, records, commit) {
                 Err(AttemptError::Rebalancing(error)) => error,
                 outcome => return outcome.map_err(AttemptError::into_not_committed),
             };
@@ -178,10 +154,11 @@ impl KafkaTransactionalProducer {
 
     fn try_once(
         &mut self,
+        end: TransactionEnd,
         records: &[NewRecord],
         commit: Option<&OffsetCommit>,
     ) -> std::result::Result<Vec<DeliveredAt>, AttemptError> {
-        let metadata = commit.map(OffsetCommit::group_metadata).transpose().map_err(AttemptError::NotCommitted)?;
+        let metadata = commit.map(OffsetCommit::group_metadata).transpose().map_err(NotCommitted::Failed)?;
         // Set before it begins: a producer that learns only now that it is fenced has no transaction that timed out.
         self.began = Instant::now();
         if let Err(error) = self.producer.begin_transaction() {
@@ -193,6 +170,10 @@ impl KafkaTransactionalProducer {
         if let (Some(commit), Some(metadata)) = (commit, metadata) {
             failpoint::hit("before_send_offsets");
             self.add_offsets(commit, &metadata)?;
+        }
+        if end == TransactionEnd::Abort {
+            self.abort().map_err(|error| self.failed("abort a transaction", error))?;
+            return Ok(delivered);
         }
         failpoint::hit("before_commit");
         self.commit()?;
@@ -268,8 +249,11 @@ impl KafkaTransactionalProducer {
         commit: &OffsetCommit,
         metadata: &GroupMetadata,
     ) -> std::result::Result<(), AttemptError> {
-        self.repeat(|| send_offsets(&self.producer, &commit.offsets, metadata, CALL_TIMEOUT))
-            .map_err(|error| self.abort_after("commit offsets", error))
+        let send = || match commit.is_owned() {
+            true => send_offsets(&self.producer, &commit.offsets, metadata, CALL_TIMEOUT),
+            false => Err(abortable(LibrdkafkaError::of(Code::AssignmentLost))),
+        };
+        self.repeat(send).map_err(|error| self.abort_after("commit offsets", error))
     }
 
     /// Commits, and repeats the commit until its outcome is known or the step times out.
@@ -292,15 +276,24 @@ impl KafkaTransactionalProducer {
     /// Aborts the transaction where possible, and returns what its failure means.
     fn abort_after(&mut self, what: &str, error: TransactionCallError) -> AttemptError {
         let mut error = error;
-        if !error.fatal {
-            match self.repeat(|| self.producer.abort_transaction(CALL_TIMEOUT).map_err(call_error)) {
-                Ok(()) => self.transition(ProducerState::Ready),
-                Err(abort_error) if abort_error.fatal => error = abort_error,
-                // The next producer with this id aborts it.
-                Err(_) => self.transition(ProducerState::Broken),
-            }
+        if !error.fatal
+            && let Err(abort_error) = self.abort()
+            && abort_error.fatal
+        {
+            error = abort_error;
         }
         self.failed(what, error)
+    }
+
+    /// Aborts the transaction. If that fails, the next producer with this id does it.
+    fn abort(&mut self) -> std::result::Result<(), TransactionCallError> {
+        let aborted = self.repeat(|| self.producer.abort_transaction(CALL_TIMEOUT).map_err(call_error));
+        match &aborted {
+            Ok(()) => self.transition(ProducerState::Ready),
+            Err(error) if error.fatal => {}
+            Err(_) => self.transition(ProducerState::Broken),
+        }
+        aborted
     }
 
     /// What a failure means, after the transaction was aborted if possible.
@@ -442,17 +435,5 @@ fn call_error(error: KafkaError) -> TransactionCallError {
             let retriable = error::kind_of(error.code).is_dependency();
             TransactionCallError { retriable, ..abortable(error) }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::ProducerState::{Broken, CommitUnknown, Fenced, Ready};
-
-    #[test]
-    fn a_fenced_producer_stays_fenced_and_a_broken_one_commits_nothing() {
-        assert!([Ready, CommitUnknown, Broken].iter().all(|next| !Fenced.may_become(*next)));
-        assert!(!Broken.may_become(CommitUnknown) && Broken.may_become(Ready) && Broken.may_become(Fenced));
-        assert!([Ready, Broken, Fenced].iter().all(|next| CommitUnknown.may_become(*next)));
     }
 }

@@ -3,13 +3,15 @@
 //! librdkafka waits for the answer to each decision of the coordinator, and rejoins the group by itself after it. Revoked
 //! partitions are given up all at once: after the first answer it tells the group that all of them are free.
 
+mod commits;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaResult;
-use rdkafka::{Offset, TopicPartitionList};
 use rdkafka_sys::RDKafkaErrorCode as Code;
 use tokio::sync::Notify;
 
@@ -18,9 +20,8 @@ use crate::clients::KafkaClients;
 use crate::context::{RawConsumer, Rebalance};
 use crate::ffi::{GroupMetadata, PartitionQueue};
 use crate::names::{WirePartition, partition_list};
-use crate::transaction::OffsetCommit;
-use mfctl_core::domain::{GroupName, Record, TopicPartition};
-use mfctl_core::ports::{CommitRequest, Error, ErrorKind, FetchLimits, Poll, Result};
+use mfctl_core::domain::{GroupGeneration, GroupName, Record, TopicPartition};
+use mfctl_core::ports::{FetchLimits, Poll};
 
 /// Records of one or more partitions, and the partition that failed after them with its error code.
 type CollectedRecords = (Vec<Record>, Option<(TopicPartition, Code)>);
@@ -72,8 +73,8 @@ pub(super) struct Assignment {
     waker: Arc<Notify>,
     clients: Arc<KafkaClients>,
     group: GroupName,
-    /// The member id under which the partitions were assigned.
-    member_id: Option<String>,
+    /// The member id and the generation at the last change of the assignment.
+    member: Option<GroupGeneration>,
     paused: HashSet<TopicPartition>,
     /// Changes of the assignment that were not reported to the caller yet.
     event_queue: VecDeque<Poll>,
@@ -99,7 +100,7 @@ impl Assignment {
             waker,
             clients,
             group,
-            member_id: None,
+            member: None,
             paused: HashSet::new(),
             event_queue: VecDeque::new(),
             assigned_since_release: false,
@@ -148,12 +149,7 @@ impl Assignment {
     }
 
     fn assign(&mut self, partitions: &[WirePartition]) {
-        let member_id = self.current_member_id();
-        // Under another member id than before: another member may have owned the partitions in between.
-        if self.member_id != member_id {
-            self.evict();
-        }
-        self.member_id = member_id;
+        self.update_member();
         let mut assigned = self.reclaim_pending();
         for (topic, partition) in partitions {
             let Some(at) = self.clients.names.partition(topic, *partition) else { continue };
@@ -195,7 +191,7 @@ impl Assignment {
         };
         for (at, mut owned) in std::mem::take(&mut self.owned) {
             if !owned.is_revoking {
-                owned.discard();
+                owned.end_ownership();
                 pending_reassign.insert(at, owned);
             }
         }
@@ -235,9 +231,7 @@ impl Assignment {
     }
 
     fn revoke(&mut self, partitions: &[WirePartition]) {
-        if self.member_id != self.current_member_id() {
-            self.evict();
-        }
+        self.update_member();
         if let MembershipState::Evicted { pending_reassign } = &mut self.state {
             pending_reassign.retain(|at, _| !partitions.contains(&self.clients.names.wire_partition(at)));
         }
@@ -313,8 +307,25 @@ impl Assignment {
         }
     }
 
-    fn current_member_id(&self) -> Option<String> {
-        GroupMetadata::of(&self.consumer).and_then(|metadata| metadata.member_id())
+    /// Takes over the member id and the generation of a decision of the coordinator. Under another member id than
+    /// before, another member may have owned the partitions in between.
+    fn update_member(&mut self) {
+        let member = GroupMetadata::of(&self.consumer).and_then(|metadata| metadata.generation());
+        let id_of = |member: &Option<GroupGeneration>| member.as_ref().map(|member| member.member_id.clone());
+        if id_of(&self.member) != id_of(&member) {
+            self.evict();
+        }
+        self.member = member;
+    }
+
+    /// The member id and the generation, as of the last change of the assignment; `None` before the first assignment
+    /// and after an eviction.
+    pub(super) fn generation(&self) -> Option<GroupGeneration> {
+        match self.state {
+            MembershipState::Unassigned if self.owned.is_empty() => None,
+            MembershipState::Evicted { .. } | MembershipState::Closed => None,
+            _ => self.member.clone(),
+        }
     }
 
     fn owned_among(&self, partitions: &[WirePartition]) -> Vec<TopicPartition> {
@@ -403,42 +414,6 @@ impl Assignment {
         for owned in self.owned.values_mut() {
             owned.discard();
             owned.has_fetched = false;
-        }
-    }
-
-    /// The commit of a settlement's offsets; `None` when it has none.
-    ///
-    /// # Errors
-    /// `Fenced` for a partition that this member does not own or has not read since it was assigned or rewound; `Invalid` for
-    /// an offset past the delivered records.
-    pub(super) fn commit_of(&self, settlement: &CommitRequest) -> Result<Option<OffsetCommit>> {
-        let Some(member_id) = &self.member_id else {
-            return Err(Error::new(ErrorKind::Fenced, "settle: this member is not in its group"));
-        };
-        let mut offsets = TopicPartitionList::with_capacity(settlement.offsets.len());
-        for (at, offset) in &settlement.offsets {
-            self.check_offset(at, *offset)?;
-            let (topic, partition) = self.clients.names.wire_partition(at);
-            let added = offsets.add_partition_offset(&topic, partition, Offset::Offset(*offset));
-            added.map_err(|error| self.clients.error(format!("settle {at}"), error))?;
-        }
-        if settlement.offsets.is_empty() {
-            return Ok(None);
-        }
-        let consumer = Arc::clone(&self.consumer);
-        Ok(Some(OffsetCommit { consumer, member_id: member_id.clone(), offsets }))
-    }
-
-    fn check_offset(&self, at: &TopicPartition, offset: i64) -> Result<()> {
-        let fenced = |why: &str| Error::new(ErrorKind::Fenced, format!("settle {at}: {why}"));
-        let owned = self.owned.get(at).ok_or_else(|| fenced("this member does not own it"))?;
-        match owned.delivered {
-            Some(delivered) if offset <= delivered => Ok(()),
-            None => Err(fenced("no record of it was read since it was assigned or rewound")),
-            // A broker would accept it, and the records in between would never be read.
-            Some(_) => {
-                Err(Error::new(ErrorKind::Invalid, format!("settle {at} up to {offset}: it was not read up to there")))
-            }
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::clients::KafkaClients;
 use crate::context::RawConsumer;
 use crate::enqueue::check_size;
 use crate::error::{LibrdkafkaError, kind_of};
-use crate::ffi::{GroupMetadata, QueueWaker};
+use crate::ffi::QueueWaker;
 use crate::topics::{TopicDirectory, metadata_deadline};
 use crate::transaction::NotCommitted;
 use crate::transaction_runner::{RunProgress, TransactionRunner};
@@ -62,16 +62,21 @@ impl KafkaMember {
         if subscription.topics.is_empty() {
             return Err(Error::new(ErrorKind::Invalid, format!("group {} names no topic", subscription.group)));
         }
-        topics.check_exist(&subscription.topics).await?;
-        run_blocking(move || Self::create(clients, topics, subscription)).await
+        let partitions = topics.all_partitions(&subscription.topics).await?.len();
+        run_blocking(move || Self::create(clients, topics, subscription, partitions)).await
     }
 
-    fn create(clients: Arc<KafkaClients>, topics: Arc<TopicDirectory>, subscription: Subscription) -> Result<Self> {
+    fn create(
+        clients: Arc<KafkaClients>,
+        topics: Arc<TopicDirectory>,
+        subscription: Subscription,
+        partitions: usize,
+    ) -> Result<Self> {
         let group = clients.names.wire(subscription.group.as_str());
         let instance = &subscription.instance;
         let runner = TransactionRunner::open(Arc::clone(&clients), format!("{group}.{instance}"))?;
         let what = || format!("join group {}", subscription.group);
-        let config = clients.config.member(&group, instance, subscription.session_timeout);
+        let config = clients.config.member(&group, instance, subscription.session_timeout, partitions);
         let created = config.create_with_context(clients.context());
         let consumer: Arc<RawConsumer> = Arc::new(created.map_err(|error| clients.error(what(), error))?);
         let waker = Arc::new(Notify::new());
@@ -217,28 +222,37 @@ impl KafkaMember {
         self.assignment.resume(partitions);
     }
 
-    /// The generation and the id of this member.
+    /// The generation and the id of this member, as of the last change of its assignment.
     pub(super) fn generation(&self) -> Option<GroupGeneration> {
-        GroupMetadata::of(&self.consumer)?.generation()
+        self.assignment.generation()
     }
 
-    /// `Fenced` unless this member is in its group.
+    /// Asks the coordinator whether this member is in its group, by offsets that are sent in a transaction and aborted:
+    /// it checks member and generation, and no commit changes.
     pub(super) async fn confirm(&mut self) -> Result<()> {
+        self.finish_settling().await;
         self.serve();
-        match self.generation() {
-            Some(_) => Ok(()),
-            None => Err(Error::new(ErrorKind::Fenced, "this member is not in its group")),
-        }
+        let Some(topic) = self.subscription.topics.first() else { return Ok(()) };
+        let offsets = self.assignment.offsets_to_try(&TopicPartition::new(topic.clone(), 0))?;
+        self.runner.start(move |producer| producer.try_offsets(&offsets));
+        self.finish_transaction().await.unwrap_or(Ok(()))
     }
 
     /// Waits for the running settlement, and stays in the group meanwhile. Keeps its outcome.
     async fn finish_settling(&mut self) {
+        if let Some(outcome) = self.finish_transaction().await {
+            self.last_outcome = Some(outcome);
+        }
+    }
+
+    /// Waits for the running transaction, and stays in the group meanwhile. `None` when none runs.
+    async fn finish_transaction(&mut self) -> Option<Result<()>> {
         loop {
             match self.runner.wait(SERVE_INTERVAL).await {
-                RunProgress::Idle => return,
+                RunProgress::Idle => return None,
                 RunProgress::Running => self.serve(),
                 RunProgress::Done(outcome) => {
-                    self.last_outcome = Some(outcome.map(drop).map_err(|error| self.not_committed(error)));
+                    return Some(outcome.map(drop).map_err(|error| self.not_committed(error)));
                 }
             }
         }
@@ -313,12 +327,16 @@ impl KafkaMember {
 
     /// Seeks every partition of which anything was fetched back to its commit.
     async fn rewind_to_commits(&mut self) -> Result<()> {
-        // The commits may have changed since a seek that was cancelled: its result does not count.
-        let _ = self.finish_seeking().await;
-        self.finish_settling().await;
-        self.resolve_last_settlement().await?;
-        let partitions = self.assignment.discard_all();
-        if !partitions.is_empty() {
+        loop {
+            // The commits may have changed since a seek that was cancelled: its result does not count.
+            let _ = self.finish_seeking().await;
+            self.rewind.require();
+            self.finish_settling().await;
+            self.resolve_last_settlement().await?;
+            let partitions = self.assignment.discard_all();
+            if partitions.is_empty() {
+                break;
+            }
             let consumer = Arc::clone(&self.consumer);
             let clients = Arc::clone(&self.clients);
             self.rewind.start(tokio::task::spawn_blocking(move || {
@@ -327,6 +345,9 @@ impl KafkaMember {
             }));
             if let Some(Err(error)) = self.finish_seeking().await {
                 return Err(error);
+            }
+            if self.rewind.has_sought() {
+                break;
             }
         }
         self.assignment.rewound();
@@ -337,11 +358,12 @@ impl KafkaMember {
     /// Waits for a running seek, and stays in the group meanwhile. `None` when none runs.
     async fn finish_seeking(&mut self) -> Option<Result<()>> {
         loop {
-            let RewindState::Seeking(task) = &mut self.rewind else { return None };
+            let RewindState::Seeking { task, .. } = &mut self.rewind else { return None };
             if let Ok(done) = tokio::time::timeout(SERVE_INTERVAL, task).await {
-                self.rewind.seek_ended();
                 let panicked = |error| Error::new(ErrorKind::Internal, "seek to the committed offsets").because(error);
-                return Some(done.unwrap_or_else(|error| Err(panicked(error))));
+                let done = done.unwrap_or_else(|error| Err(panicked(error)));
+                self.rewind.seek_ended(done.is_ok());
+                return Some(done);
             }
             self.serve();
         }

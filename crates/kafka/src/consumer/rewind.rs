@@ -19,35 +19,43 @@ const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// - `NotNeeded`: exit: `Due`, when the caller asks for a rewind or partitions are reassigned after an eviction.
 /// - `Due`: exits: `Seeking`; `NotNeeded`, when no partition has fetched anything.
-/// - `Seeking`: a blocking thread seeks. Exit: `Due`, when it ends: it counts only once the member has noticed it.
+/// - `Seeking`: a blocking thread seeks. Exits, when it ends: `Sought`; `Due`, if it failed or `is_outdated`, because
+///   a rewind was required meanwhile.
+/// - `Sought`: every partition is at its commit. Exits: `NotNeeded`, once the member has noticed it; `Due`, when a
+///   rewind is required before.
 pub(super) enum RewindState {
     NotNeeded,
     Due,
-    Seeking(JoinHandle<Result<()>>),
+    Seeking { task: JoinHandle<Result<()>>, is_outdated: bool },
+    Sought,
 }
 
 impl RewindState {
-    /// Requires a rewind. Changes nothing while a seek runs: a seek whose caller was cancelled is repeated anyway, and one that
-    /// is awaited counts for this request, too.
+    /// Requires a rewind. A seek that runs does not count for it: the commits may have changed since it began, and it
+    /// leaves out partitions that were assigned meanwhile.
     pub(super) fn require(&mut self) {
-        if matches!(self, Self::NotNeeded) {
-            *self = Self::Due;
+        match self {
+            Self::NotNeeded | Self::Due | Self::Sought => *self = Self::Due,
+            Self::Seeking { is_outdated, .. } => *is_outdated = true,
         }
     }
 
     pub(super) fn start(&mut self, task: JoinHandle<Result<()>>) {
         debug_assert!(matches!(self, Self::Due), "one rewind at a time, and only one that is due");
-        *self = Self::Seeking(task);
+        *self = Self::Seeking { task, is_outdated: false };
     }
 
-    /// The task has ended, well or not.
-    pub(super) fn seek_ended(&mut self) {
-        debug_assert!(matches!(self, Self::Seeking(_)), "a seek runs");
-        *self = Self::Due;
+    /// The task has ended, and has sought to the commits or failed.
+    pub(super) fn seek_ended(&mut self, has_sought: bool) {
+        debug_assert!(matches!(self, Self::Seeking { .. }), "a seek runs");
+        *self = match self {
+            Self::Seeking { is_outdated: false, .. } if has_sought => Self::Sought,
+            _ => Self::Due,
+        };
     }
 
     pub(super) fn complete(&mut self) {
-        debug_assert!(matches!(self, Self::Due), "no seek runs any more");
+        debug_assert!(matches!(self, Self::Due | Self::Sought), "no seek runs any more");
         *self = Self::NotNeeded;
     }
 
@@ -56,7 +64,11 @@ impl RewindState {
     }
 
     pub(super) fn is_seeking(&self) -> bool {
-        matches!(self, Self::Seeking(_))
+        matches!(self, Self::Seeking { .. })
+    }
+
+    pub(super) fn has_sought(&self) -> bool {
+        matches!(self, Self::Sought)
     }
 }
 
@@ -81,4 +93,35 @@ pub(super) fn seek_to_commits(
         at.error().map_err(|error| LibrdkafkaError::new(Code::Retry, error.to_string()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seeking() -> RewindState {
+        let mut state = RewindState::Due;
+        state.start(tokio::spawn(async { Ok(()) }));
+        state
+    }
+
+    #[tokio::test]
+    async fn rewind_required_during_a_seek_is_still_due_after_it() {
+        let mut state = seeking();
+        state.require();
+        state.seek_ended(true);
+        assert!(state.is_needed() && !state.has_sought());
+    }
+
+    #[tokio::test]
+    async fn seek_counts_once_it_has_succeeded() {
+        let mut state = seeking();
+        state.seek_ended(true);
+        assert!(state.has_sought());
+        state.require();
+        assert!(!state.has_sought(), "the commits may have changed");
+        let mut failed = seeking();
+        failed.seek_ended(false);
+        assert!(failed.is_needed() && !failed.has_sought());
+    }
 }

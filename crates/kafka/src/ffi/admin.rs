@@ -1,5 +1,5 @@
-//! Admin calls for many partitions or groups at once: ListOffsets, ListConsumerGroups, DescribeConsumerGroups,
-//! ListConsumerGroupOffsets; and IncrementalAlterConfigs. They block: never on async threads.
+//! Admin calls for many partitions, groups or topics at once: ListOffsets, ListConsumerGroups, DescribeConsumerGroups,
+//! ListConsumerGroupOffsets, DescribeTopics; and IncrementalAlterConfigs. They block: never on async threads.
 
 use std::ffi::CString;
 use std::ptr::{self, NonNull};
@@ -25,6 +25,8 @@ pub(crate) struct ListedOffset {
     pub(crate) partition: i32,
     /// Negative where there is none.
     pub(crate) offset: i64,
+    /// What a commit says beside its offset.
+    pub(crate) metadata: String,
     pub(crate) error: Option<RDKafkaErrorCode>,
 }
 
@@ -251,6 +253,54 @@ pub(crate) fn group_offsets(
     }
 }
 
+/// The ids of these topics as Kafka writes them, by name; an empty one where the broker has no ids.
+pub(crate) fn topic_ids(
+    client: &RawClient,
+    topics: &[String],
+    timeout: Duration,
+) -> AdminResult<Vec<(String, AdminResult<String>)>> {
+    let names: Vec<CString> = topics.iter().filter_map(|name| CString::new(name.as_str()).ok()).collect();
+    let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
+    let options = AdminCallOptions::new(client, Op::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout)?;
+    let queue = EventQueue::new(client).ok_or_else(rejected)?;
+    // SAFETY: client, names, options and queue live through the calls, which copy what they keep; the collection is
+    // ours and destroyed once.
+    unsafe {
+        let wanted = sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
+        sys::rd_kafka_DescribeTopics(client.native_ptr(), wanted, options.ptr(), queue.ptr());
+        sys::rd_kafka_TopicCollection_destroy(wanted);
+    }
+    let event = answer(&queue, timeout)?;
+    let mut count = 0;
+    // SAFETY: the result and all in it live as long as the event.
+    unsafe {
+        let result = sys::rd_kafka_event_DescribeTopics_result(event.ptr());
+        let described = as_slice(sys::rd_kafka_DescribeTopics_result_topics(result, &raw mut count), count);
+        let described_topic = |topic| (text_of(sys::rd_kafka_TopicDescription_name(topic)), topic_id(topic));
+        Ok(described.iter().map(|topic| described_topic(*topic)).collect())
+    }
+}
+
+/// # Safety
+/// `topic` is alive.
+unsafe fn topic_id(topic: *const sys::rd_kafka_TopicDescription_t) -> AdminResult<String> {
+    // SAFETY: error and id live as long as the topic.
+    unsafe {
+        let error = sys::rd_kafka_TopicDescription_error(topic);
+        if !error.is_null() && sys::rd_kafka_error_code(error) != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(error_of(error));
+        }
+        let id = sys::rd_kafka_TopicDescription_topic_id(topic);
+        let is_unknown = id.is_null()
+            || (sys::rd_kafka_Uuid_most_significant_bits(id), sys::rd_kafka_Uuid_least_significant_bits(id)) == (0, 0);
+        match is_unknown {
+            true => Ok(String::new()),
+            // Kafka writes the alphabet that is safe in URLs.
+            false => Ok(text_of(sys::rd_kafka_Uuid_base64str(id)).replace('+', "-").replace('/', "_")),
+        }
+    }
+}
+
 /// Changes of a topic's settings.
 struct TopicConfigResource(NonNull<sys::rd_kafka_ConfigResource_t>);
 
@@ -357,6 +407,9 @@ unsafe fn partition_offset(at: *const sys::rd_kafka_topic_partition_t) -> Listed
         topic: unsafe { text_of(fields.topic) },
         partition: fields.partition,
         offset: fields.offset,
+        // SAFETY: the size is that of the metadata, which lives as long as the element.
+        metadata: String::from_utf8_lossy(unsafe { as_slice(fields.metadata.cast::<u8>(), fields.metadata_size) })
+            .into_owned(),
         error: is_error.then(|| fields.err.into()),
     }
 }

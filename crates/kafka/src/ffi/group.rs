@@ -37,11 +37,6 @@ impl GroupMetadata {
         let generation = unsafe { sys::rd_kafka_consumer_group_metadata_generation_id(self.0.as_ptr()) };
         (!member_id.is_empty() && generation >= 0).then(|| GroupGeneration { generation: generation.into(), member_id })
     }
-
-    /// The member id; `None` while the consumer is not in its group.
-    pub(crate) fn member_id(&self) -> Option<String> {
-        self.generation().map(|generation| generation.member_id)
-    }
 }
 
 impl Drop for GroupMetadata {
