@@ -190,7 +190,7 @@ impl LogScanner<'_> {
             for at in spans {
                 let complete = self
                     .each(&at.at, at.span.low, at.span.high, |_, record| {
-                        let entry = ledger.get(&record.address).map(|entry| entry.resolution);
+                        let entry = ledger.get(&record).map(|entry| entry.resolution);
                         if entry != Some(Resolution::Redriven) {
                             dead.found.extend(assets_of(&record));
                         }

@@ -11,7 +11,7 @@ use super::asset::text_enum;
 use super::dead_letter_stub;
 use super::event::header;
 use super::ids::ParseIdError;
-use super::names::TopicName;
+use super::names::{TopicId, TopicName};
 use super::record::{Headers, NewRecord, Record, RecordAddress};
 use std::fmt;
 use std::str::FromStr;
@@ -139,6 +139,15 @@ pub struct LedgerEntry {
     /// Time of the decision.
     #[schemars(with = "String")]
     pub at: Timestamp,
+    /// Id of the dead letter's topic. After the topic was deleted and created again, the entry is not about the record at
+    /// its address. Absent where the log has no ids, and in entries of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_id: Option<TopicId>,
+    /// Timestamp of the dead letter's record: the entry is about no other record at its address. Absent in entries of
+    /// earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub dead_lettered_at: Option<Timestamp>,
     /// Reason of a discard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
