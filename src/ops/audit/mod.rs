@@ -23,6 +23,7 @@ mod report;
 pub use options::{AuditOptions, AuditProgress};
 pub use report::{AuditReport, AuditViolation, UncheckedPart, ViolationKind};
 
+mod retention;
 use std::path::Path;
 
 use mfctl_core::domain::names::Buckets;
