@@ -4,6 +4,9 @@
 //! a pause, finds it again. Memory grows with the number of (asset, revision) pairs (about 50 bytes each), not with files,
 //! objects or bytes.
 //!
+//! Where only sizes are compared, originals and derivatives are looked for in the listings of their buckets; one that no
+//! listing shows as recorded is then asked for by its key.
+//!
 //! Damage does not end it: what cannot be read is a violation of its own, and whatever does not depend on it is checked all
 //! the same. A part that was not checked is named in the report.
 //!
@@ -14,16 +17,17 @@ mod assets;
 mod files;
 mod job_inputs;
 mod kept;
+mod known_assets;
 mod log_view;
 mod object_bytes;
 mod objects;
 mod options;
 mod report;
+mod retention;
 
 pub use options::{AuditOptions, AuditProgress};
 pub use report::{AuditReport, AuditViolation, UncheckedPart, ViolationKind};
 
-mod retention;
 use std::path::Path;
 
 use mfctl_core::domain::names::Buckets;
@@ -33,6 +37,7 @@ use mfctl_core::wait;
 
 use super::owed;
 use log_view::LogView;
+use options::AuditScope;
 use report::Findings;
 
 /// Audits a tenant of an environment. `data_dir` has what jobs of this host were given as lists and manifests.
@@ -108,10 +113,12 @@ async fn pass(
     progress.step("files");
     files::check(ports, tenant, &log, findings, progress).await?;
     progress.step("assets");
-    assets::check_assets(ports, tenant, &log, &buckets, options, findings, progress).await?;
+    let scope = AuditScope { ports, tenant, buckets: &buckets, options, progress };
+    let mut known = assets::check_assets(scope, &log, findings).await?;
     log.stubs().check(ports.objects.as_ref(), &buckets, options, findings).await?;
     progress.step("objects");
-    objects::check_objects(ports, tenant, &buckets, options, &log, findings, progress).await
+    objects::check_objects(scope, &log, &mut known, findings).await?;
+    assets::check_unseen(scope, &known, findings).await
 }
 
 fn name_what_is_not_read(options: AuditOptions, findings: &mut Findings) {
