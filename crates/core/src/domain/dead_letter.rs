@@ -176,7 +176,7 @@ pub struct FailureContext<'a> {
     pub first_failed_at: Timestamp,
     /// Time of the last failure.
     pub last_failed_at: Timestamp,
-    /// Name of the worker, e.g. `host/0`.
+    /// Name of the worker, e.g. `host-1f0a93c4/0`.
     pub worker: &'a str,
 }
 
