@@ -1,11 +1,12 @@
 //! Applies a plan in order, checking the lock before each change, and stops at the first failure. Completed changes are not
 //! rolled back: the next plan continues from there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::fields::FieldChange;
+use super::fields::{FieldChange, ResourceFields};
 use super::manifest::ResourceDeclaration;
-use super::owner_marks::OwnerMarks;
+use super::mark_writer::MarkWriter;
+use super::owner_marks::OwnerMark;
 use super::plan::{BootstrapPlan, PlannedAction, PlannedChange};
 use super::resources::{self, ChangeStrategy, LiveState, ReadScope, ResourceContext};
 use mfctl_core::ports::{ConfigLock, Error, ErrorKind, Result};
@@ -61,28 +62,45 @@ async fn apply_under_lock(
     }
     mfctl_core::failpoint::hit("bootstrap_before");
     match change.action {
-        PlannedAction::Delete => apply_deletion(context, change).await?,
-        _ => apply_declaration(context, declarations, change).await?,
+        PlannedAction::Delete => apply_deletion(context, change, lock).await?,
+        _ => apply_declaration(context, declarations, change, lock).await?,
     }
     mfctl_core::failpoint::hit("bootstrap_after");
     Ok(())
 }
 
-async fn apply_deletion(context: &ResourceContext<'_>, change: &PlannedChange) -> Result<()> {
+async fn apply_deletion(
+    context: &ResourceContext<'_>,
+    change: &PlannedChange,
+    lock: Option<&dyn ConfigLock>,
+) -> Result<()> {
     let kind = change.kind;
     let resource = resources::for_kind(kind);
     // A resource that was empty when it was planned may hold data by now.
     if let Some(reason) = resource.deletion_blocker(context, &change.name).await? {
         return Err(changed_since_plan(change, &reason));
     }
+    let Some(mark) = context.owner_marks.get(kind, &change.name) else {
+        return Err(changed_since_plan(change, "mfctl does not own it"));
+    };
+    let mut writer = MarkWriter::new(context, lock, kind, &change.name);
+    writer.set(&mark_of_deletion(mark, change, resource.tracks_field_ownership())).await?;
     resource.delete(context, &change.name).await?;
-    OwnerMarks::remove_mark(context.ports, context.env, kind, &change.name).await
+    writer.remove().await
+}
+
+/// The mark while a resource, or the fields of it that mfctl owns, are deleted.
+fn mark_of_deletion(mark: &OwnerMark, change: &PlannedChange, by_field: bool) -> OwnerMark {
+    let live = change.fields.iter().filter(|change| !by_field || mark.fields.contains(&change.field));
+    let live = live.filter_map(|change| Some((change.field.clone(), change.from.clone()?)));
+    OwnerMark { fields: BTreeSet::new(), ..mark.with_pending(&ResourceFields(live.collect())) }
 }
 
 async fn apply_declaration(
     context: &ResourceContext<'_>,
     declarations: &[ResourceDeclaration],
     change: &PlannedChange,
+    lock: Option<&dyn ConfigLock>,
 ) -> Result<()> {
     let kind = change.kind;
     let resource = resources::for_kind(kind);
@@ -115,25 +133,67 @@ async fn apply_declaration(
     {
         return Err(changed_since_plan(change, &reason));
     }
-    let owned = resource.tracks_field_ownership().then(|| OwnedFields::new(context, declaration, id, &fields));
-    if live.is_none() || owned.as_ref().is_some_and(|owned| owned.before != owned.during) {
-        let marked = owned.as_ref().map(|owned| owned.during.clone()).unwrap_or_default();
-        context.owner_marks.write_mark(context.ports, context.env, declaration, id, marked).await?;
+    let mark = OwnerMark {
+        kind,
+        id: id.to_owned(),
+        fields: BTreeSet::new(),
+        source: declaration.location.as_ref().map(ToString::to_string),
+        pending: None,
+    };
+    let mut writer = MarkWriter::new(context, lock, kind, id);
+    if let (PlannedAction::Replace, Some(live)) = (change.action, &live) {
+        let owned = context.owner_marks.get(kind, id).map(|_| mark);
+        return replace(context, declaration, live, &desired, owned, &mut writer).await;
     }
-    if change.action == PlannedAction::Replace {
-        resource.delete(context, id).await?;
-        return resource.create_or_update(context, declaration, None).await;
+    let marks = match resource.tracks_field_ownership() {
+        true => MarksOfChange::by_field(mark, context.owner_marks.get(kind, id), &fields),
+        false => live.is_none().then(|| MarksOfChange {
+            during: mark.with_pending(&resource.fields_without_declaration(desired)),
+            after: mark,
+        }),
+    };
+    if let Some(marks) = &marks {
+        writer.set(&marks.during).await?;
     }
     if let Err(error) = resource.create_or_update(context, declaration, live.as_ref()).await {
         // Another tool created the resource first: mfctl does not own it.
-        let is_foreign = live.is_none() && owned.is_none() && context.owner_marks.get(kind, id).is_none();
+        let is_foreign =
+            live.is_none() && !resource.tracks_field_ownership() && context.owner_marks.get(kind, id).is_none();
         if is_foreign && error.kind() == ErrorKind::Conflict {
-            OwnerMarks::remove_mark(context.ports, context.env, kind, id).await?;
+            writer.remove().await?;
         }
         return Err(error);
     }
-    match owned.filter(|owned| owned.after != owned.during) {
-        Some(owned) => context.owner_marks.write_mark(context.ports, context.env, declaration, id, owned.after).await,
+    match marks {
+        Some(marks) => writer.set(&marks.after).await,
+        None => Ok(()),
+    }
+}
+
+/// Deletes a resource and creates it again. `owned`: its confirmed mark, if mfctl owns it.
+async fn replace(
+    context: &ResourceContext<'_>,
+    declaration: &ResourceDeclaration,
+    live: &ResourceFields,
+    desired: &ResourceFields,
+    owned: Option<OwnerMark>,
+    writer: &mut MarkWriter<'_>,
+) -> Result<()> {
+    let resource = resources::for_kind(declaration.kind());
+    let id = resource.id(declaration, context);
+    let pending = |mark: &OwnerMark, fields: &ResourceFields| {
+        mark.with_pending(&resource.fields_without_declaration(fields.clone()))
+    };
+    if let Some(mark) = &owned {
+        writer.set(&pending(mark, live)).await?;
+    }
+    resource.delete(context, &id).await?;
+    if let Some(mark) = &owned {
+        writer.set(&pending(mark, desired)).await?;
+    }
+    resource.create_or_update(context, declaration, None).await?;
+    match &owned {
+        Some(mark) => writer.set(mark).await,
         None => Ok(()),
     }
 }
@@ -142,29 +202,28 @@ fn changed_since_plan(change: &PlannedChange, reason: &str) -> Error {
     resources::changed_since_plan(format!("{}/{}", change.kind, change.name), reason)
 }
 
-/// The fields of a resource that mfctl owns: before a change, during it, and after it. A field is marked before it is
-/// created, and stays marked until it is deleted.
-struct OwnedFields {
-    before: BTreeSet<String>,
-    during: BTreeSet<String>,
-    after: BTreeSet<String>,
+/// The marks of a resource while it is changed and after that.
+struct MarksOfChange {
+    during: OwnerMark,
+    after: OwnerMark,
 }
 
-impl OwnedFields {
-    fn new(
-        context: &ResourceContext<'_>,
-        declaration: &ResourceDeclaration,
-        id: &str,
-        changes: &[FieldChange],
-    ) -> Self {
-        let mark = context.owner_marks.get(declaration.kind(), id);
-        let before = mark.map(|mark| mark.fields.clone()).unwrap_or_default();
-        let created = changes.iter().filter(|change| change.from.is_none()).map(|change| change.field.clone());
-        let during: BTreeSet<String> = before.iter().cloned().chain(created).collect();
-        let mut after = during.clone();
-        for deleted in changes.iter().filter(|change| change.to.is_none()) {
-            after.remove(&deleted.field);
+impl MarksOfChange {
+    /// Those of a resource of which mfctl owns some fields: created and deleted ones are pending while they are changed. `None`
+    /// if the changes neither create nor delete a field.
+    fn by_field(mark: OwnerMark, before: Option<&OwnerMark>, changes: &[FieldChange]) -> Option<Self> {
+        let created = changes.iter().filter(|change| change.from.is_none());
+        let deleted = changes.iter().filter(|change| change.to.is_none());
+        let values = created.clone().map(|change| (&change.field, &change.to));
+        let values = values.chain(deleted.clone().map(|change| (&change.field, &change.from)));
+        let pending: BTreeMap<_, _> = values.filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect();
+        if pending.is_empty() {
+            return None;
         }
-        Self { before, during, after }
+        let mut kept = before.map(|before| before.fields.clone()).unwrap_or_default();
+        kept.retain(|field| !pending.contains_key(field));
+        let owned = kept.iter().cloned().chain(created.map(|change| change.field.clone())).collect();
+        let during = OwnerMark { fields: kept, ..mark.with_pending(&ResourceFields(pending)) };
+        Some(Self { during, after: OwnerMark { fields: owned, ..mark } })
     }
 }

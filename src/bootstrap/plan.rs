@@ -153,6 +153,9 @@ pub struct BootstrapPlan {
     pub orphans: Vec<OrphanedResource>,
     /// Fields that mfctl wrote and that their resource no longer declares; empty when pruning, which deletes them.
     pub orphaned_fields: Vec<ResourceFieldNames>,
+    /// Resources that mfctl began to create or delete, with the fields that are not as it would have left them: another tool
+    /// may have made them. They count as not created by mfctl.
+    pub unconfirmed: Vec<ResourceFieldNames>,
     /// Declared settings that have no effect on the platform.
     pub without_effect: Vec<ResourceFieldNames>,
     /// Number of resources that match their declaration.
@@ -194,7 +197,8 @@ pub async fn plan(
         async move { plan_kind(context, kind, declarations, marks).await }
     });
     let plans: Vec<BootstrapPlan> = plans.buffered(ResourceKind::ALL.len()).try_collect().await?;
-    let mut plan = BootstrapPlan::default();
+    let unconfirmed = context.owner_marks.unconfirmed().to_vec();
+    let mut plan = BootstrapPlan { unconfirmed, ..BootstrapPlan::default() };
     let mut deletions_by_kind = Vec::new();
     for mut part in plans {
         plan.unchanged += part.unchanged;

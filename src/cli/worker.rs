@@ -106,7 +106,7 @@ pub struct RunArgs {
     /// files [default: worker.dead_letter_ratio]
     #[arg(long, value_name = "RATIO", value_parser = parse_ratio)]
     dead_letter_ratio: Option<Ratio>,
-    /// This worker's name in its group [default: the host and the lowest free slot]
+    /// This worker's name in its group [default: the host, the data folder's id and the lowest free slot]
     #[arg(long, value_name = "NAME")]
     instance: Option<String>,
 }

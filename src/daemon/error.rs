@@ -41,8 +41,8 @@ pub enum DaemonError {
         /// The instance name.
         name: String,
     },
-    /// Every slot of this host is held by another process.
-    #[error("{} {stage} workers are running on this host already", MAX_SLOTS)]
+    /// Every slot of this data folder is held by another process.
+    #[error("{} {stage} workers are running in this data folder already", MAX_SLOTS)]
     NoFreeSlot {
         /// The stage.
         stage: Stage,

@@ -48,7 +48,7 @@ use upkeep::{LagMonitor, RetentionJob};
 pub struct DaemonOptions {
     /// The stages, upstream first.
     pub stages: Vec<Stage>,
-    /// Name of this worker in each stage's group; `None` for the host and the lowest free slot.
+    /// Name of this worker in each stage's group; `None` for the host, the data folder's id and the lowest free slot.
     pub instance: Option<String>,
     /// Whether each stage ends once its group has consumed every partition to the end.
     pub until_drained: bool,

@@ -124,7 +124,7 @@ impl KeptRecords {
                     for record in records.iter().filter(|record| !resolved.contains(&record.address)) {
                         // The copy of a parked one is on the parked topic.
                         if let Some(stub) = DeadLetterStub::of(record)
-                            && ledger.get(&record.address).is_none()
+                            && ledger.get(record).is_none()
                         {
                             unneeded.remove(&stub.object.key);
                         }
@@ -150,6 +150,6 @@ fn unavailable(error: Error) -> Result<SkipReason> {
 
 /// Whether a stub or its copy on the parked topic may need its object: unless it is redriven or discarded.
 #[must_use]
-pub fn may_need_object(ledger: &Ledger, dead_letter: &RecordAddress) -> bool {
+pub fn may_need_object(ledger: &Ledger, dead_letter: &Record) -> bool {
     ledger.get(dead_letter).is_none_or(|resolved| resolved.resolution == Resolution::Parked)
 }

@@ -142,8 +142,8 @@ impl ListedDeadLetter {
             dead_lettered_at: record.timestamp,
             asset_id: decide::asset_of(record),
             error: DeadLetterInfo::from_record(record),
-            resolution: ledger.get(&record.address).map(|resolved| resolved.resolution),
-            kept_record: DeadLetterStub::of(record).filter(|_| kept::may_need_object(ledger, &record.address)),
+            resolution: ledger.get(record).map(|resolved| resolved.resolution),
+            kept_record: DeadLetterStub::of(record).filter(|_| kept::may_need_object(ledger, record)),
         }
     }
 }

@@ -169,8 +169,8 @@ impl DlqRun {
             }
         };
         let stub = DeadLetterStub::of(&dead);
-        if ledger.get(&dead.address).is_some() {
-            let unneeded = stub.filter(|_| !kept::may_need_object(ledger, &dead.address));
+        if ledger.get(&dead).is_some() {
+            let unneeded = stub.filter(|_| !kept::may_need_object(ledger, &dead));
             return Ok(PlannedItem::Resolved(unneeded.map(|stub| (dead.address, stub))));
         }
         let DlqAction::Redrive(rules) = &self.action else {
@@ -184,8 +184,13 @@ impl DlqRun {
     }
 
     /// The ledger entry for a dead letter, and the record to send, if any.
-    pub(super) fn effect(&self, action: &PlannedAction, now: Timestamp) -> Option<(LedgerEntry, Option<NewRecord>)> {
-        let sent = action.redrive.and_then(|redrive| decide::record_to_send(action.whole(), redrive, &self.id, now));
+    pub(super) fn effect(
+        &self,
+        action: &PlannedAction,
+        ledger: &Ledger,
+        now: Timestamp,
+    ) -> Option<(LedgerEntry, Option<NewRecord>)> {
+        let sent = self.to_send(action, now);
         let reason = match &self.action {
             DlqAction::Discard { reason } => Some(reason.clone()),
             DlqAction::Redrive(_) => None,
@@ -196,6 +201,8 @@ impl DlqRun {
             run: self.id.clone(),
             actor: self.actor.clone(),
             at: now,
+            topic_id: ledger.topic_id(&action.dead.address.topic).cloned(),
+            dead_lettered_at: Some(action.dead.timestamp),
             reason,
             sent_to: sent.as_ref().map(|sent| sent.topic.clone()),
             asset_id: decide::asset_of(action.whole()),
@@ -205,8 +212,11 @@ impl DlqRun {
 
     /// Whether a dead letter is sent in a transaction of its own: the log may refuse it, or it is large.
     pub(super) fn is_sent_alone(&self, action: &PlannedAction, now: Timestamp) -> bool {
-        action.whole.is_some()
-            || self.effect(action, now).and_then(|(_, sent)| sent).is_some_and(|sent| !decide::is_within_limits(&sent))
+        action.whole.is_some() || self.to_send(action, now).is_some_and(|sent| !decide::is_within_limits(&sent))
+    }
+
+    fn to_send(&self, action: &PlannedAction, now: Timestamp) -> Option<NewRecord> {
+        decide::record_to_send(action.whole(), action.redrive?, &self.id, now)
     }
 }
 

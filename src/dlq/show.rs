@@ -176,7 +176,7 @@ pub async fn describe(
     kept: &KeptRecords,
 ) -> Result<DeadLetterDetail> {
     let ledger = Ledger::load(ports.log.as_ref()).await?;
-    let resolution = ledger.entry(ports.log.as_ref(), &record.address).await?;
+    let resolution = ledger.entry(ports.log.as_ref(), record).await?;
     let error = DeadLetterInfo::from_record(record);
     let stub = DeadLetterStub::of(record);
     let redrive = match &resolution {

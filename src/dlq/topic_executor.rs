@@ -178,7 +178,7 @@ impl<'a> TopicExecutor<'a> {
         let is_refused_alone = chunk.len() == 1;
         session.reopen(self.ports.log).await?;
         for action in chunk {
-            if session.ledger.get(&action.dead.address).is_some() {
+            if session.ledger.get(&action.dead).is_some() {
                 topic_tally.skipped_resolved += 1;
                 continue;
             }
@@ -205,7 +205,7 @@ impl<'a> TopicExecutor<'a> {
         topic_tally: &mut TopicTally,
     ) -> Result<()> {
         let now = self.ports.clock.now();
-        let effects: Vec<_> = chunk.iter().filter_map(|action| self.run.effect(action, now)).collect();
+        let effects: Vec<_> = chunk.iter().filter_map(|action| self.run.effect(action, session.ledger, now)).collect();
         let mut records = Vec::with_capacity(effects.len() * 2);
         let mut resolutions = Vec::with_capacity(effects.len());
         for (entry, sent) in effects {

@@ -313,7 +313,7 @@ impl TraceBuilder {
                     return Ok(());
                 }
                 self.add_record(record);
-                if let Some(entry) = ledger.entry(log, &record.address).await? {
+                if let Some(entry) = ledger.entry(log, record).await? {
                     self.add_decision(&entry);
                 }
             }

@@ -4,6 +4,7 @@ mod command_lines;
 mod completion;
 mod config;
 mod data_folder_formats;
+mod interrupted_bootstrap;
 mod kv;
 mod layers;
 mod licences;

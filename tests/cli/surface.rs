@@ -56,6 +56,8 @@ pub(super) fn assert_snapshot(name: &str, site: &Site, text: &str) {
     settings.add_filter(&home, "[site]");
     if !host.is_empty() {
         settings.add_filter(&format!(r"\b{}\b", host.replace('.', r"\.")), "[host]");
+        // The id of the data folder in the names of its workers.
+        settings.add_filter(r"\[host\]-[0-9a-f]{8}/", "[host]/");
     }
     for (pattern, name) in [
         (r"[0-9a-f]{8}-[0-9a-f]{4}-[47][0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", "[id]"),

@@ -1,5 +1,6 @@
 //! Redrive and discard on the embedded log: parking, snapshots of the selection, fencing, limits.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mfctl::dlq::decide::{RedriveRules, SkipReason};
@@ -24,14 +25,14 @@ use mfctl_embedded::OpenMode;
 
 use crate::pipeline::dead_letter_records::{self, dead_letter_of, failure_of, stored_record};
 
-struct Platform {
-    ports: Ports,
-    kept: KeptRecords,
+pub(super) struct Platform {
+    pub(super) ports: Ports,
+    pub(super) kept: KeptRecords,
     _data: tempfile::TempDir,
 }
 
 impl Platform {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let data = tempfile::tempdir().unwrap();
         let clock = Arc::new(SystemClock::default());
         let ports = mfctl_embedded::open(data.path(), OpenMode::MayCreate, clock).await.unwrap();
@@ -42,7 +43,7 @@ impl Platform {
         Self { ports, kept, _data: data }
     }
 
-    async fn all_records(&self, topic: &TopicName) -> Vec<Record> {
+    pub(super) async fn all_records(&self, topic: &TopicName) -> Vec<Record> {
         let mut found = Vec::new();
         for partition in self.ports.log.offsets(std::slice::from_ref(topic)).await.unwrap() {
             let mut pager = Pager::whole(&partition);
@@ -54,7 +55,7 @@ impl Platform {
     }
 
     /// Publishes events and a dead letter of each; returns the addresses of the dead letters.
-    async fn dead_letter(&self, events: Vec<NewRecord>) -> Vec<RecordAddress> {
+    pub(super) async fn dead_letter(&self, events: Vec<NewRecord>) -> Vec<RecordAddress> {
         let addresses = self.ports.log.publish(events.clone()).await.unwrap();
         let dead = events
             .into_iter()
@@ -64,11 +65,11 @@ impl Platform {
         self.ports.log.publish(dead).await.unwrap()
     }
 
-    async fn snapshot(&self, selection: &Selection) -> SelectionSnapshot {
+    pub(super) async fn snapshot(&self, selection: &Selection) -> SelectionSnapshot {
         SelectionSnapshot::capture(selection, self.ports.log.as_ref()).await.unwrap()
     }
 
-    async fn execute(
+    pub(super) async fn execute(
         &self,
         run: &DlqRun,
         snapshot: &SelectionSnapshot,
@@ -79,23 +80,23 @@ impl Platform {
         run.execute(snapshot, log.as_ref(), &self.kept, clock.as_ref(), stop, progress).await
     }
 
-    async fn redrive_all(&self) -> RunTally {
+    pub(super) async fn redrive_all(&self) -> RunTally {
         let snapshot = self.snapshot(&Selection::All).await;
         let finished = self.execute(&redrive(), &snapshot, &Stop::never(), |_| {}).await;
         assert!(finished.failed.is_none() && finished.stopped.is_none(), "{finished:?}");
         finished.tally
     }
 
-    async fn ledger(&self) -> Ledger {
+    pub(super) async fn ledger(&self) -> Ledger {
         Ledger::load(self.ports.log.as_ref()).await.unwrap()
     }
 }
 
-fn event(number: usize) -> NewRecord {
+pub(super) fn event(number: usize) -> NewRecord {
     dead_letter_records::ingested_event(number, "dev")
 }
 
-fn redrive() -> DlqRun {
+pub(super) fn redrive() -> DlqRun {
     let env = EnvName::new("dev").unwrap();
     let topics = PIPELINE.into_iter().collect();
     DlqRun {
@@ -151,7 +152,7 @@ async fn dead_letter_is_parked_after_three_redrives() {
     }
     let sent = platform.execute(&from_parked, &snapshot, &Stop::never(), |_| {}).await.tally;
     assert_eq!(sent.redriven, 1);
-    let entry = platform.ledger().await.entry(platform.ports.log.as_ref(), &parked.address).await.unwrap().unwrap();
+    let entry = platform.ledger().await.entry(platform.ports.log.as_ref(), &parked).await.unwrap().unwrap();
     assert_eq!((entry.resolution, entry.sent_to), (Resolution::Redriven, Some(MEDIA_INGESTED)));
 }
 
@@ -246,9 +247,10 @@ async fn redrive_by_id_reports_missing_dead_letters() {
     skipped.sort();
     assert_eq!(skipped, [(nowhere, SkipReason::NotFound), (no_partition, SkipReason::NotFound)]);
     let ledger = platform.ledger().await;
-    let resolved: Vec<bool> = ids.iter().map(|id| ledger.get(id).is_some()).collect();
-    assert_eq!(resolved.iter().filter(|resolved| **resolved).count(), 2);
-    assert!(resolved[3] && resolved[7]);
+    let letters = platform.all_records(&MEDIA_INGESTED.dead_letters()).await;
+    let resolved = letters.iter().filter(|letter| ledger.get(letter).is_some());
+    let resolved: BTreeSet<_> = resolved.map(|letter| letter.address.clone()).collect();
+    assert_eq!(resolved, BTreeSet::from([ids[3].clone(), ids[7].clone()]));
     let no_dlq = Selection::Ids(vec!["media.ingested:0:0".parse().unwrap()]);
     let refused = SelectionSnapshot::capture(&no_dlq, platform.ports.log.as_ref()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Invalid);
@@ -262,7 +264,9 @@ async fn discarded_dead_letter_keeps_its_reason_and_is_not_redriven() {
     let run = DlqRun { action: DlqAction::Discard { reason: "test upload".to_owned() }, ..redrive() };
     let tally = platform.execute(&run, &snapshot, &Stop::never(), |_| {}).await.tally;
     assert_eq!(tally.discarded, 1);
-    let entry = platform.ledger().await.entry(platform.ports.log.as_ref(), &ids[0]).await.unwrap().unwrap();
+    let letters = platform.all_records(&MEDIA_INGESTED.dead_letters()).await;
+    let discarded = letters.iter().find(|letter| letter.address == ids[0]).unwrap();
+    let entry = platform.ledger().await.entry(platform.ports.log.as_ref(), discarded).await.unwrap().unwrap();
     assert_eq!((entry.resolution, entry.reason.as_deref()), (Resolution::Discarded, Some("test upload")));
     assert_eq!((entry.actor.as_str(), entry.run), ("operator@host", run.id));
     let tally = platform.redrive_all().await;

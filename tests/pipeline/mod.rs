@@ -7,6 +7,7 @@ pub mod damaged_objects;
 mod damaged_original;
 mod dead_letter_records;
 mod dlq;
+mod dlq_recreated_topics;
 mod dlq_verbs;
 mod filters;
 mod given_ids;

@@ -38,7 +38,7 @@ impl Resource for ConsulTokenResource {
         &self,
         context: &ResourceContext<'_>,
         declarations: &[&ResourceDeclaration],
-        _: ReadScope<'_>,
+        read_scope: ReadScope<'_>,
     ) -> Result<LiveState> {
         let Some(acl) = consul_acl(context, ResourceKind::ConsulToken)? else { return Ok(LiveState::NotApplicable) };
         let tokens: BTreeMap<Uuid, ConsulToken> =
@@ -54,13 +54,19 @@ impl Resource for ConsulTokenResource {
             live.insert(declaration.name.clone(), fields.with_some(SECRET, is_stored.then_some(SENSITIVE)));
         }
         // Owned tokens that are no longer declared are read too, so that they can be pruned.
-        for mark in context.owner_marks.of_kind(ResourceKind::ConsulToken) {
-            if let Some(token) = tokens.get(&accessor_id(context, &mark.id)) {
+        let owned = context.owner_marks.of_kind(ResourceKind::ConsulToken).map(|mark| &mark.id);
+        for id in owned.chain(read_scope.additional_ids()) {
+            if let Some(token) = tokens.get(&accessor_id(context, id)) {
                 let fields = ResourceFields::default().with("policies", json!(token.policies));
-                live.entry(mark.id.clone()).or_insert(fields);
+                live.entry(id.clone()).or_insert(fields);
             }
         }
         Ok(LiveState::Found(live))
+    }
+
+    fn fields_without_declaration(&self, mut fields: ResourceFields) -> ResourceFields {
+        fields.0.remove(SECRET);
+        fields
     }
 
     fn desired_fields(

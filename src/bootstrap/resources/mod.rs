@@ -141,6 +141,11 @@ pub trait Resource: Sync {
         false
     }
 
+    /// These fields without those that [`Resource::read_live`] returns only for a resource that is declared.
+    fn fields_without_declaration(&self, fields: ResourceFields) -> ResourceFields {
+        fields
+    }
+
     /// Declared settings that have no effect on this platform.
     fn settings_without_effect(
         &self,

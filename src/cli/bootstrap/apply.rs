@@ -13,6 +13,7 @@ use super::report;
 use crate::bootstrap::apply::{self, ApplyOutcome};
 use crate::bootstrap::key_declarations;
 use crate::bootstrap::manifest::ResourceDeclaration;
+use crate::bootstrap::pending_marks;
 use crate::bootstrap::plan::{
     self, BootstrapPlan, OrphanedResource, PlanScope, PlannedAction, PlannedChange, RefusedChange, ResourceFieldNames,
 };
@@ -84,6 +85,9 @@ pub struct BootstrapApplyReport {
     pub orphans: Vec<OrphanedResource>,
     /// Keys that mfctl wrote and their service's manifest does not declare any more.
     pub orphaned_fields: Vec<ResourceFieldNames>,
+    /// Resources that mfctl began to create or delete, with the fields that are not as it would have left them: another tool
+    /// may have made them, and they are never pruned.
+    pub unconfirmed: Vec<ResourceFieldNames>,
     /// Declared settings that the platform does not have.
     pub without_effect: Vec<ResourceFieldNames>,
     /// Number of resources that are up to date.
@@ -152,7 +156,8 @@ async fn apply_under_lock(
     stop: &mfctl_core::stop::Stop,
     lock: Option<&dyn ConfigLock>,
 ) -> Result<(BootstrapApplyReport, Option<ports::Error>)> {
-    let context = folder::resource_context(connected, request.prune).await?;
+    let mut context = folder::resource_context(connected, request.prune).await?;
+    pending_marks::settle(&mut context, lock).await?;
     let plan = plan::plan(&context, &request.declarations, &request.scope).await?;
     check_plan(args, request, &plan)?;
     if let Err(refused) = check_refusals(args, &plan) {
@@ -292,7 +297,8 @@ async fn record_declarations(context: &ResourceContext<'_>, request: &ApplyReque
     key_declarations::publish(context, &pending).await
 }
 
-/// Records the declarations when no resource changes: under a lock of its own, and without a confirmation.
+/// Records the declarations and settles owner marks when no resource changes: under a lock of its own, and without a
+/// confirmation.
 async fn lock_and_record_declarations(
     args: &Args,
     cx: &Context,
@@ -300,16 +306,16 @@ async fn lock_and_record_declarations(
     context: &ResourceContext<'_>,
     request: &ApplyRequest,
 ) -> Result<()> {
-    if key_declarations::pending_changes(context, &request.declarations, &request.scope, request.is_complete)
-        .await?
-        .is_empty()
-    {
+    let pending =
+        key_declarations::pending_changes(context, &request.declarations, &request.scope, request.is_complete).await?;
+    if pending.is_empty() && !context.owner_marks.has_unsettled() {
         return Ok(());
     }
     pin::verify(&connected.target)?;
     let lock = acquire_lock(args, cx, connected, context).await?;
     let recorded = async {
-        let context = folder::resource_context(connected, request.prune).await?;
+        let mut context = folder::resource_context(connected, request.prune).await?;
+        pending_marks::settle(&mut context, lock.as_deref()).await?;
         Ok::<_, Failure>(record_declarations(&context, request).await?)
     };
     let recorded = recorded.await;
@@ -340,9 +346,29 @@ async fn pin_platform(connected: &Connected) -> Result<()> {
 
 impl BootstrapApplyReport {
     fn from_plan(dry_run: bool, plan: BootstrapPlan) -> Self {
-        let BootstrapPlan { changes, refused, orphans, orphaned_fields, without_effect, unchanged, skipped } = plan;
+        let BootstrapPlan {
+            changes,
+            refused,
+            orphans,
+            orphaned_fields,
+            unconfirmed,
+            without_effect,
+            unchanged,
+            skipped,
+        } = plan;
         let remaining = Vec::new();
-        Self { dry_run, changes, remaining, refused, orphans, orphaned_fields, without_effect, unchanged, skipped }
+        Self {
+            dry_run,
+            changes,
+            remaining,
+            refused,
+            orphans,
+            orphaned_fields,
+            unconfirmed,
+            without_effect,
+            unchanged,
+            skipped,
+        }
     }
 }
 
@@ -363,7 +389,7 @@ impl Render for BootstrapApplyReport {
             page.toned(format!("x not done: {} {}/{}", change.action.as_str(), change.kind, change.name), Tone::Bad);
         }
         report::render_exceptions(page, &self.refused, &self.orphans, &self.skipped);
-        report::render_field_names(page, &self.orphaned_fields, &self.without_effect);
+        report::render_field_names(page, &self.orphaned_fields, &self.unconfirmed, &self.without_effect);
         if self.changes.is_empty() && self.remaining.is_empty() {
             page.line("nothing to do");
         }

@@ -8,6 +8,7 @@ use crate::bootstrap::manifest::{
     BuiltinDefaults, InvalidField, ResourceDeclaration, ResourceSpec, builtin_declarations, load,
 };
 use crate::bootstrap::owner_marks::OwnerMarks;
+use crate::bootstrap::pending_marks;
 use crate::bootstrap::plan::{PlanScope, ResourceSelector};
 use crate::bootstrap::resources::{self, ResourceContext};
 use crate::cli::context::Connected;
@@ -88,7 +89,7 @@ pub fn builtin_defaults(settings: &Settings) -> BuiltinDefaults {
 /// The platform's ports, with the resources that mfctl created there and the keys that were changed by hand in an emergency.
 ///
 /// # Errors
-/// Those of the configuration store; exit 6 if `prune` is set and the profile has no configuration store.
+/// Those of the configuration store and, where an apply ended before a change was complete, of its server; exit 6 if `prune` is set and the profile has no configuration store.
 pub async fn resource_context(connected: &Connected, prune: bool) -> Result<ResourceContext<'_>> {
     let env = &connected.target.environment;
     let owner_marks = OwnerMarks::read(&connected.ports, env).await?;
@@ -100,7 +101,7 @@ pub async fn resource_context(connected: &Connected, prune: bool) -> Result<Reso
         return Err(Failure::invalid("cannot prune: there is no record of the resources that mfctl created")
             .hint("that record is in Consul: add [profile.NAME.consul]"));
     }
-    Ok(ResourceContext {
+    let mut context = ResourceContext {
         ports: &connected.ports,
         env,
         buckets: &connected.buckets,
@@ -110,5 +111,7 @@ pub async fn resource_context(connected: &Connected, prune: bool) -> Result<Reso
         break_glass,
         now: connected.ports.clock.now(),
         actor: &connected.settings.profile.actor,
-    })
+    };
+    pending_marks::resolve(&mut context).await?;
+    Ok(context)
 }

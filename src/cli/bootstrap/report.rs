@@ -26,6 +26,9 @@ pub struct BootstrapPlanReport {
     pub orphans: Vec<OrphanedResource>,
     /// Keys that mfctl wrote and their service's manifest does not declare any more; deleted only with --prune.
     pub orphaned_fields: Vec<ResourceFieldNames>,
+    /// Resources that mfctl began to create or delete, with the fields that are not as it would have left them: another tool
+    /// may have made them, and they are never pruned.
+    pub unconfirmed: Vec<ResourceFieldNames>,
     /// Declared settings that the platform does not have.
     pub without_effect: Vec<ResourceFieldNames>,
     /// Number of resources that are up to date.
@@ -49,13 +52,33 @@ pub struct BreakGlassStatus {
 impl BootstrapPlanReport {
     pub fn new(plan: BootstrapPlan, context: &ResourceContext<'_>) -> Self {
         let settled = plan.is_up_to_date();
-        let BootstrapPlan { changes, refused, orphans, orphaned_fields, without_effect, unchanged, skipped } = plan;
+        let BootstrapPlan {
+            changes,
+            refused,
+            orphans,
+            orphaned_fields,
+            unconfirmed,
+            without_effect,
+            unchanged,
+            skipped,
+        } = plan;
         let exceptions = context.break_glass.iter().map(|exception| BreakGlassStatus {
             exception: exception.clone(),
             overdue: !context.break_glass.is_active(&exception.key, context.now),
         });
         let broken_glass = exceptions.collect();
-        Self { settled, changes, refused, orphans, orphaned_fields, without_effect, unchanged, skipped, broken_glass }
+        Self {
+            settled,
+            changes,
+            refused,
+            orphans,
+            orphaned_fields,
+            unconfirmed,
+            without_effect,
+            unchanged,
+            skipped,
+            broken_glass,
+        }
     }
 }
 
@@ -73,7 +96,7 @@ impl Render for BootstrapPlanReport {
             render_change(page, change, planned_style(change.action));
         }
         render_exceptions(page, &self.refused, &self.orphans, &self.skipped);
-        render_field_names(page, &self.orphaned_fields, &self.without_effect);
+        render_field_names(page, &self.orphaned_fields, &self.unconfirmed, &self.without_effect);
         let counts = action_counts(&self.changes);
         if counts.is_empty() && self.refused.is_empty() {
             page.line("nothing to do");
@@ -151,8 +174,14 @@ pub fn render_exceptions(
     }
 }
 
-/// Prints the keys that are no longer declared, and the settings that the platform does not have.
-pub fn render_field_names(page: &mut TextPage, orphaned: &[ResourceFieldNames], without_effect: &[ResourceFieldNames]) {
+/// Prints the keys that are no longer declared, the resources that may be another tool's, and the settings that the platform
+/// does not have.
+pub fn render_field_names(
+    page: &mut TextPage,
+    orphaned: &[ResourceFieldNames],
+    unconfirmed: &[ResourceFieldNames],
+    without_effect: &[ResourceFieldNames],
+) {
     let line = |of: &ResourceFieldNames| format!("    {}/{}: {}", of.kind, of.name, of.fields.join(", "));
     let count: u64 = orphaned.iter().map(|of| of.fields.len() as u64).sum();
     if count > 0 {
@@ -160,6 +189,15 @@ pub fn render_field_names(page: &mut TextPage, orphaned: &[ResourceFieldNames], 
         let them = if count == 1 { "it" } else { "them" };
         page.toned(format!("? {are} not declared here and left alone (--prune deletes {them}):"), Tone::Warn);
         for of in orphaned {
+            page.line(line(of));
+        }
+    }
+    if !unconfirmed.is_empty() {
+        page.toned(
+            "? begun by an apply that was interrupted, and not as it would have left them; never pruned:",
+            Tone::Warn,
+        );
+        for of in unconfirmed {
             page.line(line(of));
         }
     }

@@ -16,6 +16,7 @@ use crate::ops::target::DataDirMode;
 use mfctl_core::domain::{Timestamp, TopicName};
 use mfctl_core::events::dead_letters;
 use mfctl_core::events::ledger::Ledger;
+use mfctl_core::events::pager::Pager;
 use mfctl_core::ports::EventLog;
 
 /// Arguments of `mfctl dlq list`.
@@ -122,9 +123,10 @@ async fn count_parked_waiting(log: &dyn EventLog, ledger: &Ledger) -> Result<u64
     topics.retain(TopicName::is_parked);
     let mut waiting = 0;
     for partition in log.offsets(&topics).await? {
-        let records = u64::try_from(partition.span.high - partition.span.low).unwrap_or(0);
-        let resolved = ledger.resolved_in(&partition.at.topic, partition.at.partition, partition.span.low);
-        waiting += records.saturating_sub(resolved);
+        let mut pager = Pager::whole(&partition);
+        while let Some(records) = pager.next_page(log).await? {
+            waiting += records.iter().filter(|record| ledger.get(record).is_none()).count() as u64;
+        }
     }
     Ok(waiting)
 }

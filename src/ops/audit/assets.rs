@@ -1,18 +1,17 @@
 //! Checks assets against their objects and events.
 
-use std::collections::HashMap;
-
 use futures_util::StreamExt;
 
 use super::files::{AssetProgress, asset_progress};
+use super::known_assets::KnownAssets;
 use super::log_view::LogView;
 use super::object_bytes::{self, ObjectFault, Recorded};
-use super::options::{AuditOptions, AuditProgress};
+use super::options::{AuditOptions, AuditScope};
 use super::report::{CursorGuard, Findings, ViolationKind};
-use mfctl_core::domain::asset::DerivativeKind;
+use mfctl_core::domain::asset::{DerivativeKind, RecordedDerivative};
 use mfctl_core::domain::names::Buckets;
 use mfctl_core::domain::object_keys;
-use mfctl_core::domain::{Asset, AssetId, AssetState, ObjectKey, ObjectRef, Stage, Tenant};
+use mfctl_core::domain::{Asset, AssetId, AssetState, ObjectKey, ObjectRef, Stage};
 use mfctl_core::ports::{AssetFilter, ObjectStore, Ports, Result};
 
 /// Assets per page.
@@ -22,17 +21,11 @@ pub(super) const READERS: usize = 4;
 /// The name of the catalog's assets in the report.
 pub(super) const CATALOG_ASSETS: &str = "catalog: assets";
 
-/// Checks that every asset has its objects and its events.
-pub(super) async fn check_assets(
-    ports: &Ports,
-    tenant: &Tenant,
-    log: &LogView,
-    buckets: &Buckets,
-    options: AuditOptions,
-    findings: &mut Findings,
-    progress: &dyn AuditProgress,
-) -> Result<()> {
-    let mut known: HashMap<AssetId, AssetState> = HashMap::new();
+/// Checks that every asset has its events and, by reading them, its objects. Returns the assets. Where only sizes are
+/// compared, the listings of the buckets show most objects, and [`check_unseen`] checks the others.
+pub(super) async fn check_assets(scope: AuditScope<'_>, log: &LogView, findings: &mut Findings) -> Result<KnownAssets> {
+    let AuditScope { ports, tenant, options, progress, .. } = scope;
+    let mut known = KnownAssets::default();
     let filter = AssetFilter { tenant: Some(tenant.clone()), ..AssetFilter::default() };
     let mut cursor = None;
     let mut cursors = CursorGuard::default();
@@ -42,10 +35,12 @@ pub(super) async fn check_assets(
             findings.catalog_incomplete = true;
             break;
         };
-        check_objects_of(ports, buckets, options, &page.items, findings).await?;
+        let is_listed = |asset: &Asset| !options.hash_objects && asset.state != AssetState::Staged;
+        check_objects_of(scope, page.items.iter().filter(|asset| !is_listed(asset)), findings).await?;
         check_searchable(ports, &page.items, findings).await?;
         for asset in &page.items {
-            known.insert(asset.asset_id, asset.state);
+            known.insert(asset, is_listed(asset));
+            findings.report.derivatives += derivatives_of(asset).count() as u64;
             check_identity(asset, findings);
             check_events_of(asset, log, findings);
         }
@@ -63,6 +58,16 @@ pub(super) async fn check_assets(
     if !findings.catalog_incomplete {
         check_events_have_assets(log, &known, findings);
     }
+    Ok(known)
+}
+
+/// Checks the objects that no listing has shown as recorded, one by one.
+pub(super) async fn check_unseen(scope: AuditScope<'_>, known: &KnownAssets, findings: &mut Findings) -> Result<()> {
+    for ids in known.unseen().chunks(PAGE) {
+        let assets = scope.ports.catalog.assets(ids).await;
+        let Some(assets) = findings.readable(CATALOG_ASSETS, assets)? else { return Ok(()) };
+        check_objects_of(scope, assets.iter(), findings).await?;
+    }
     Ok(())
 }
 
@@ -78,16 +83,15 @@ pub(super) fn check_identity(asset: &Asset, findings: &mut Findings) {
 }
 
 async fn check_objects_of(
-    ports: &Ports,
-    buckets: &Buckets,
-    options: AuditOptions,
-    assets: &[Asset],
+    scope: AuditScope<'_>,
+    assets: impl Iterator<Item = &Asset>,
     findings: &mut Findings,
 ) -> Result<()> {
+    let AuditScope { ports, buckets, options, .. } = scope;
     let objects = ports.objects.as_ref();
-    let checks = assets.iter().map(|asset| async move {
+    let checks = assets.map(|asset| async move {
         let originals = originals_of(objects, buckets, options, asset).await?;
-        let derivatives = derivatives_of(objects, buckets, options, asset).await?;
+        let derivatives = check_derivatives(objects, buckets, options, asset).await?;
         Ok::<_, mfctl_core::ports::Error>((asset, originals, derivatives))
     });
     let mut checks = futures_util::stream::iter(checks).buffered(READERS);
@@ -145,7 +149,6 @@ struct CheckedDerivative {
 
 impl CheckedDerivative {
     fn report(self, options: AuditOptions, findings: &mut Findings) {
-        findings.report.derivatives += 1;
         if options.hash_objects && !self.has_digest {
             let reason = "an earlier release made them and did not record their SHA-256";
             findings.leave_out("bytes of derivatives", reason, 1);
@@ -161,17 +164,19 @@ impl CheckedDerivative {
 }
 
 /// The derivatives that an enriched asset refers to.
-async fn derivatives_of(
+fn derivatives_of(asset: &Asset) -> impl Iterator<Item = RecordedDerivative> {
+    let kinds = DerivativeKind::ALL.into_iter().filter(|_| asset.state == AssetState::Enriched);
+    kinds.filter_map(|kind| asset.facts.derivative(kind))
+}
+
+async fn check_derivatives(
     objects: &dyn ObjectStore,
     buckets: &Buckets,
     options: AuditOptions,
     asset: &Asset,
 ) -> Result<Vec<CheckedDerivative>> {
     let mut checked = Vec::new();
-    if asset.state != AssetState::Enriched {
-        return Ok(checked);
-    }
-    for derivative in DerivativeKind::ALL.into_iter().filter_map(|kind| asset.facts.derivative(kind)) {
+    for derivative in derivatives_of(asset) {
         let at = format!("{}/{}", buckets.derived, derivative.key);
         let fault = match ObjectKey::new(derivative.key.as_str()) {
             Ok(key) => {
@@ -210,11 +215,17 @@ fn check_events_of(asset: &Asset, log: &LogView, findings: &mut Findings) {
         return;
     }
     let key = (asset.asset_id, asset.revision);
-    for (stage, reached) in [(Stage::Persist, AssetState::Ingested), (Stage::Enrich, AssetState::Enriched)] {
+    let stages = [
+        (Stage::Persist, AssetState::Ingested, asset.ingested_at),
+        (Stage::Enrich, AssetState::Enriched, asset.enriched_at),
+    ];
+    for (stage, reached, reached_at) in stages {
         // The state is written before the event: while the input is pending, a worker will emit it (again).
         if asset.state >= reached && log.emitted(stage, key) == 0 && log.may_be_missing(stage, key) {
-            if log.is_cut(stage) {
+            if log.may_have_expired(stage, asset.asset_id, reached_at.unwrap_or(asset.staged_at)) {
                 findings.report.unverifiable += 1;
+                let reason = "retention may have removed them";
+                findings.leave_out(&format!("events on {}", stage.output()), reason, 1);
             } else {
                 let detail = format!("{} {reached}, but {} has no event of it", asset.revision, stage.output());
                 findings.violation(ViolationKind::MissingEvent, asset.asset_id, detail);
@@ -253,16 +264,16 @@ fn check_pending(asset: &Asset, log: &LogView, findings: &mut Findings) {
     }
 }
 
-fn check_events_have_assets(log: &LogView, known: &HashMap<AssetId, AssetState>, findings: &mut Findings) {
+fn check_events_have_assets(log: &LogView, known: &KnownAssets, findings: &mut Findings) {
     for (stage, reached) in [(Stage::Persist, AssetState::Ingested), (Stage::Enrich, AssetState::Enriched)] {
         for ((asset, revision), count) in log.pairs(stage) {
             let subject = format!("{asset}/{revision}@{}", stage.output());
             if count > 1 {
                 findings.violation(ViolationKind::EmittedTwice, &subject, format!("emitted {count} times"));
             }
-            match known.get(&asset) {
+            match known.state(asset) {
                 None => findings.violation(ViolationKind::EventWithoutAsset, &subject, "the catalog has no such asset"),
-                Some(state) if *state < reached => {
+                Some(state) if state < reached => {
                     let detail = format!("the catalog says it is only {state}");
                     findings.violation(ViolationKind::EventWithoutAsset, &subject, detail);
                 }

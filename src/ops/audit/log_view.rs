@@ -5,11 +5,12 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use super::kept::UnresolvedStubs;
 use super::options::AuditProgress;
 use super::report::{Findings, ViolationKind};
+use super::retention::RetainedPartitions;
 use mfctl_core::domain::dead_letter::{RedriveMark, Resolution};
 use mfctl_core::domain::dead_letter_stub::DeadLetterStub;
 use mfctl_core::domain::event::{EventEnvelope, unframe};
 use mfctl_core::domain::names::topics;
-use mfctl_core::domain::{AssetId, EnvName, Record, Revision, Stage, Tenant, TopicName, TopicPartition};
+use mfctl_core::domain::{AssetId, EnvName, Record, Revision, Stage, Tenant, Timestamp, TopicName, TopicPartition};
 use mfctl_core::events::dead_letters;
 use mfctl_core::events::ledger::Ledger;
 use mfctl_core::events::pager::Pager;
@@ -26,8 +27,7 @@ struct Emitted {
     returned: HashSet<RevisionKey>,
     /// Pairs with an event behind an open transaction, which no reader sees yet.
     hidden: HashSet<RevisionKey>,
-    /// Whether retention has removed records of a partition.
-    cut: bool,
+    retained: RetainedPartitions,
 }
 
 /// What was read of a part of the log.
@@ -112,10 +112,9 @@ impl LogView {
         emitted.counts.get(&key).copied().unwrap_or(0).max(returned)
     }
 
-    /// Whether retention may have removed an event of the stage, from any partition: after partitions were added, an event
-    /// may be in another partition than its key belongs to now.
-    pub(super) fn is_cut(&self, stage: Stage) -> bool {
-        self.of(stage).cut
+    /// Whether retention may have removed an event that the stage emitted for this asset at `emitted_after` or later.
+    pub(super) fn may_have_expired(&self, stage: Stage, asset: AssetId, emitted_after: Timestamp) -> bool {
+        self.of(stage).retained.may_have_removed(asset, emitted_after)
     }
 
     /// Every pair with the number of events that the stage emitted for it.
@@ -190,7 +189,7 @@ impl LogScanner<'_> {
             for at in spans {
                 let complete = self
                     .each(&at.at, at.span.low, at.span.high, |_, record| {
-                        let entry = ledger.get(&record.address).map(|entry| entry.resolution);
+                        let entry = ledger.get(&record).map(|entry| entry.resolution);
                         if entry != Some(Resolution::Redriven) {
                             dead.found.extend(assets_of(&record));
                         }
@@ -222,12 +221,14 @@ impl LogScanner<'_> {
             .each_hidden(topic, |record| hidden.extend(envelope_of(&record).map(|envelope| revision_of(&envelope))))
             .await?;
         let Some(spans) = self.spans(topic).await? else { return Ok(Read { found: emitted, complete: false }) };
+        emitted.retained = RetainedPartitions::of(&spans);
         for at in spans {
-            emitted.cut |= at.span.low > 0;
+            let retained = &mut emitted.retained;
             let counts = &mut emitted.counts;
             let returned = &mut emitted.returned;
             let tenant = self.tenant;
             let read = self.each(&at.at, at.span.low, at.span.high, |findings, record| {
+                retained.take(&record);
                 let envelope = envelope_of(&record);
                 if envelope.as_ref().is_some_and(|envelope| envelope.tenant != *tenant) {
                     return;

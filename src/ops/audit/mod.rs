@@ -4,6 +4,9 @@
 //! a pause, finds it again. Memory grows with the number of (asset, revision) pairs (about 50 bytes each), not with files,
 //! objects or bytes.
 //!
+//! Where only sizes are compared, originals and derivatives are looked for in the listings of their buckets; one that no
+//! listing shows as recorded is then asked for by its key.
+//!
 //! Damage does not end it: what cannot be read is a violation of its own, and whatever does not depend on it is checked all
 //! the same. A part that was not checked is named in the report.
 //!
@@ -14,11 +17,13 @@ mod assets;
 mod files;
 mod job_inputs;
 mod kept;
+mod known_assets;
 mod log_view;
 mod object_bytes;
 mod objects;
 mod options;
 mod report;
+mod retention;
 
 pub use options::{AuditOptions, AuditProgress};
 pub use report::{AuditReport, AuditViolation, UncheckedPart, ViolationKind};
@@ -32,6 +37,7 @@ use mfctl_core::wait;
 
 use super::owed;
 use log_view::LogView;
+use options::AuditScope;
 use report::Findings;
 
 /// Audits a tenant of an environment. `data_dir` has what jobs of this host were given as lists and manifests.
@@ -47,16 +53,15 @@ pub async fn run(
     options: AuditOptions,
     progress: &dyn AuditProgress,
 ) -> Result<AuditReport> {
-    let first = pass(ports, env, tenant, data_dir, options, progress).await?;
-    let mut report = if first.violations.is_empty() {
-        first
-    } else {
+    let mut findings = Findings::default();
+    pass(ports, env, tenant, data_dir, options, &mut findings, progress).await?;
+    if findings.report.violation_count > 0 {
         progress.step("second look");
         wait::pause(options.second_look_after).await;
-        let mut second = pass(ports, env, tenant, data_dir, options, progress).await?;
-        second.retain_violations_of(&first);
-        second
-    };
+        findings = findings.second_pass();
+        pass(ports, env, tenant, data_dir, options, &mut findings, progress).await?;
+    }
+    let mut report = findings.into_report();
     report.set_owed(owed::read(ports.log.as_ref(), env).await);
     Ok(report)
 }
@@ -94,25 +99,26 @@ async fn pass(
     tenant: &Tenant,
     data_dir: &Path,
     options: AuditOptions,
+    findings: &mut Findings,
     progress: &dyn AuditProgress,
-) -> Result<AuditReport> {
+) -> Result<()> {
     let buckets = Buckets::of(env).map_err(invalid)?;
-    let mut findings = Findings::default();
     findings.report.hashed = options.hash_objects;
-    name_what_is_not_read(options, &mut findings);
+    name_what_is_not_read(options, findings);
     progress.step("data folder");
-    check_storage(ports, options, &mut findings).await?;
-    job_inputs::check(ports.journal.as_ref(), data_dir, &mut findings).await?;
+    check_storage(ports, options, findings).await?;
+    job_inputs::check(ports.journal.as_ref(), data_dir, findings).await?;
     progress.step("events");
-    let log = LogView::read(ports, env, tenant, &mut findings, progress).await?;
+    let log = LogView::read(ports, env, tenant, findings, progress).await?;
     progress.step("files");
-    files::check(ports, tenant, &log, &mut findings, progress).await?;
+    files::check(ports, tenant, &log, findings, progress).await?;
     progress.step("assets");
-    assets::check_assets(ports, tenant, &log, &buckets, options, &mut findings, progress).await?;
-    log.stubs().check(ports.objects.as_ref(), &buckets, options, &mut findings).await?;
+    let scope = AuditScope { ports, tenant, buckets: &buckets, options, progress };
+    let mut known = assets::check_assets(scope, &log, findings).await?;
+    log.stubs().check(ports.objects.as_ref(), &buckets, options, findings).await?;
     progress.step("objects");
-    objects::check_objects(ports, tenant, &buckets, options, &log, &mut findings, progress).await?;
-    Ok(findings.into_report())
+    objects::check_objects(scope, &log, &mut known, findings).await?;
+    assets::check_unseen(scope, &known, findings).await
 }
 
 fn name_what_is_not_read(options: AuditOptions, findings: &mut Findings) {

@@ -6,9 +6,10 @@ use futures_util::StreamExt;
 
 use super::assets::{CATALOG_ASSETS, READERS, check_identity, is_referenced};
 use super::kept;
+use super::known_assets::KnownAssets;
 use super::log_view::LogView;
 use super::object_bytes::{self, ObjectFault, Recorded};
-use super::options::{AuditOptions, AuditProgress};
+use super::options::{AuditOptions, AuditProgress, AuditScope};
 use super::report::{Findings, ViolationKind};
 use mfctl_core::domain::names::Buckets;
 use mfctl_core::domain::object_keys;
@@ -27,16 +28,14 @@ enum ObjectOwner {
     Unknown,
 }
 
-/// Checks that every object belongs to an asset or a job.
+/// Checks that every object belongs to an asset or a job, and notes the objects of `known` assets that are as recorded.
 pub(super) async fn check_objects(
-    ports: &Ports,
-    tenant: &Tenant,
-    buckets: &Buckets,
-    options: AuditOptions,
+    scope: AuditScope<'_>,
     log: &LogView,
+    known: &mut KnownAssets,
     findings: &mut Findings,
-    progress: &dyn AuditProgress,
 ) -> Result<()> {
+    let AuditScope { ports, tenant, buckets, options, progress } = scope;
     let mut owners = OwnerIndex { tenant, others: HashSet::new() };
     // Originals before derivatives, whose keys do not contain the tenant.
     for bucket in [&buckets.staging, &buckets.originals, &buckets.derived] {
@@ -48,7 +47,7 @@ pub(super) async fn check_objects(
             if bucket == buckets.kept_records() {
                 check_kept_records(&mut page, log, findings);
             }
-            check_page(ports, buckets, bucket, &page, &mut owners, findings).await?;
+            check_page(scope, bucket, &page, &mut owners, known, findings).await?;
             progress.done(findings.report.objects + findings.report.objects_of_others);
         }
     }
@@ -145,13 +144,14 @@ fn check_foreign(bucket: &BucketName, listing: &ObjectListing, findings: &mut Fi
 }
 
 async fn check_page(
-    ports: &Ports,
-    buckets: &Buckets,
+    scope: AuditScope<'_>,
     bucket: &BucketName,
     page: &[ListedObject],
     owners: &mut OwnerIndex<'_>,
+    known: &mut KnownAssets,
     findings: &mut Findings,
 ) -> Result<()> {
+    let AuditScope { ports, buckets, .. } = scope;
     let page = page.iter().filter(|object| object.key != object_keys::marker());
     if *bucket == buckets.staging {
         for object in page {
@@ -175,22 +175,25 @@ async fn check_page(
     let page: Vec<_> = page.map(|object| (object, owners.of(&object.key))).collect();
     let ids = page.iter().filter_map(|(_, owner)| if let ObjectOwner::Asset(id) = owner { Some(*id) } else { None });
     let ids: Vec<_> = ids.collect::<BTreeSet<_>>().into_iter().collect();
-    let Some(known) = findings.readable(CATALOG_ASSETS, ports.catalog.assets(&ids).await)? else {
+    let Some(assets) = findings.readable(CATALOG_ASSETS, ports.catalog.assets(&ids).await)? else {
         findings.catalog_incomplete = true;
         return Ok(());
     };
-    known.iter().for_each(|asset| check_identity(asset, findings));
-    let known: HashMap<_, _> = known.into_iter().map(|asset| (asset.asset_id, asset)).collect();
+    assets.iter().for_each(|asset| check_identity(asset, findings));
+    let assets: HashMap<_, _> = assets.into_iter().map(|asset| (asset.asset_id, asset)).collect();
     for (object, owner) in page {
         let asset = match owner {
             ObjectOwner::OtherTenant => {
                 findings.report.objects_of_others += 1;
                 continue;
             }
-            ObjectOwner::Asset(id) => known.get(&id),
+            ObjectOwner::Asset(id) => assets.get(&id),
             ObjectOwner::Unknown => None,
         };
         findings.report.objects += 1;
+        if let Some(asset) = asset {
+            known.take(asset, buckets, bucket, object);
+        }
         match asset {
             None => findings.violation(
                 ViolationKind::OrphanObject,

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use mfctl_core::domain::Tenant;
+use mfctl_core::domain::names::Buckets;
+use mfctl_core::ports::Ports;
+
 /// Options of an audit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditOptions {
@@ -17,4 +21,14 @@ pub trait AuditProgress: Send + Sync {
     fn step(&self, name: &str);
     /// This many items of the step are done.
     fn done(&self, items: u64);
+}
+
+/// What an audit reads, and how.
+#[derive(Clone, Copy)]
+pub(super) struct AuditScope<'a> {
+    pub(super) ports: &'a Ports,
+    pub(super) tenant: &'a Tenant,
+    pub(super) buckets: &'a Buckets,
+    pub(super) options: AuditOptions,
+    pub(super) progress: &'a dyn AuditProgress,
 }

@@ -1,15 +1,18 @@
 //! The report of an audit.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ops::owed::OwedWork;
+use mfctl_core::domain::Sha256;
 use mfctl_core::ports::{Error, ErrorKind, HiddenRecords, Result};
 
 /// Maximum number of listed violations; further ones are counted only.
 const MAX_LISTED: usize = 10_000;
+/// Maximum number of violations of the first pass that a second pass confirms: about 80 MB.
+const MAX_KEPT: usize = 4_000_000;
 
 /// Kind of a violation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -127,16 +130,6 @@ pub struct AuditReport {
 }
 
 impl AuditReport {
-    /// Drops the violations that an earlier pass did not find.
-    pub(super) fn retain_violations_of(&mut self, earlier: &Self) {
-        let confirmed: BTreeSet<_> = earlier.violations.iter().map(|v| (v.kind, v.subject.as_str())).collect();
-        self.violations.retain(|v| confirmed.contains(&(v.kind, v.subject.as_str())));
-        if earlier.violation_count <= MAX_LISTED as u64 {
-            self.violation_count = self.violations.len() as u64;
-        }
-        self.violations_left_out = self.violation_count.saturating_sub(self.violations.len() as u64);
-    }
-
     /// Adds what the pipeline still has to do. What is not known of it was not checked.
     pub(super) fn set_owed(&mut self, owed: OwedWork) {
         self.unchecked.extend(owed.unknown.iter().map(|unknown| UncheckedPart {
@@ -181,25 +174,72 @@ impl CursorGuard {
     }
 }
 
+/// The violations of a pass, by a digest of kind and subject: 16 bytes each, whatever the length of the subject.
+#[derive(Debug, Default)]
+struct ViolationKeys {
+    keys: HashSet<[u8; 16]>,
+    /// Whether there were more than [`MAX_KEPT`].
+    is_incomplete: bool,
+}
+
+impl ViolationKeys {
+    fn insert(&mut self, kind: ViolationKind, subject: &str) {
+        let key = Self::key(kind, subject);
+        if self.keys.len() < MAX_KEPT {
+            self.keys.insert(key);
+        } else {
+            self.is_incomplete |= !self.keys.contains(&key);
+        }
+    }
+
+    fn contains(&self, kind: ViolationKind, subject: &str) -> bool {
+        self.keys.contains(&Self::key(kind, subject))
+    }
+
+    fn key(kind: ViolationKind, subject: &str) -> [u8; 16] {
+        let digest = Sha256::of(format!("{kind:?} {subject}").as_bytes());
+        std::array::from_fn(|at| digest.0[at])
+    }
+}
+
 /// A report under construction.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     pub(super) report: AuditReport,
+    /// The violations that were found, for the pass that confirms them.
+    found: ViolationKeys,
+    /// What the earlier pass found; `None` in the first pass. Other violations are not reported.
+    earlier: Option<ViolationKeys>,
+    /// Violations that the earlier pass may have found beyond those that it kept.
+    unconfirmed: u64,
     /// Whether a part of the catalog could not be read, so that an object or event without an asset proves nothing.
     pub(super) catalog_incomplete: bool,
 }
 
 impl Findings {
+    /// The findings of a second pass, which reports those violations alone that this first pass found as well.
+    pub(super) fn second_pass(self) -> Self {
+        Self { earlier: Some(self.found), ..Self::default() }
+    }
+
     pub(super) fn violation(
         &mut self,
         kind: ViolationKind,
         subject: impl std::fmt::Display,
         detail: impl Into<String>,
     ) {
+        let subject = subject.to_string();
+        match &self.earlier {
+            None => self.found.insert(kind, &subject),
+            Some(earlier) if earlier.contains(kind, &subject) => {}
+            Some(earlier) => {
+                self.unconfirmed += u64::from(earlier.is_incomplete);
+                return;
+            }
+        }
         self.report.violation_count += 1;
         if self.report.violations.len() < MAX_LISTED {
-            let violation = AuditViolation { kind, subject: subject.to_string(), detail: detail.into() };
-            self.report.violations.push(violation);
+            self.report.violations.push(AuditViolation { kind, subject, detail: detail.into() });
         }
     }
 
@@ -258,10 +298,45 @@ impl Findings {
     }
 
     pub(super) fn into_report(mut self) -> AuditReport {
+        if self.unconfirmed > 0 {
+            let reason =
+                format!("the first pass found more than {MAX_KEPT}: it is not known whether these were among them");
+            self.could_not_check("violations of the second pass", reason);
+        }
         self.report.violations.sort();
         self.report.unchecked.sort();
         self.report.violations_left_out =
             self.report.violation_count.saturating_sub(self.report.violations.len() as u64);
         self.report
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(mut findings: Findings, subjects: impl Iterator<Item = u64>) -> Findings {
+        subjects.for_each(|subject| findings.violation(ViolationKind::Lost, subject, "as scripted"));
+        findings
+    }
+
+    #[test]
+    fn a_second_pass_confirms_violations_beyond_those_that_are_listed() {
+        let many = MAX_LISTED as u64 + 5000;
+        let first = findings(Findings::default(), 0..many);
+        let second = findings(first.second_pass(), (0..many).rev().chain(many..2 * many));
+        let report = second.into_report();
+        assert_eq!((report.violations.len(), report.violation_count), (MAX_LISTED, many));
+        assert_eq!((report.violations_left_out, report.is_complete()), (5000, true));
+    }
+
+    #[test]
+    fn violations_of_one_pass_alone_are_dropped() {
+        let first = findings(Findings::default(), 0..3);
+        let mut second = findings(first.second_pass(), 2..5);
+        second.violation(ViolationKind::MissingAsset, 2, "another kind");
+        let report = second.into_report();
+        let subjects: Vec<_> = report.violations.iter().map(|violation| violation.subject.as_str()).collect();
+        assert_eq!((subjects, report.violation_count), (vec!["2"], 1));
     }
 }

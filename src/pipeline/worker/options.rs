@@ -34,7 +34,7 @@ pub struct WorkerPorts {
 /// How a worker runs.
 #[derive(Debug, Clone)]
 pub struct WorkerOptions {
-    /// The member's name in the group, e.g. `host/0`; unique per stage.
+    /// The member's name in the group, e.g. `host-1f0a93c4/0`; unique per stage.
     pub instance: String,
     /// Settings that may change while the worker runs; the latest value applies.
     pub tuning: watch::Receiver<Tuning>,

@@ -132,7 +132,7 @@ impl EventLog for LogWithOpenTransaction {
     }
 }
 
-struct NoProgress;
+pub struct NoProgress;
 
 impl AuditProgress for NoProgress {
     fn step(&self, _: &str) {}

@@ -155,6 +155,15 @@ pub struct LedgerEntry {
     /// Time of the decision.
     #[schemars(with = "String")]
     pub at: Timestamp,
+    /// Id of the dead letter's topic. After the topic was deleted and created again, the entry is not about the record at
+    /// its address. Absent where the log has no ids, and in entries of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_id: Option<TopicId>,
+    /// Timestamp of the dead letter's record: the entry is about no other record at its address. Absent in entries of
+    /// earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub dead_lettered_at: Option<Timestamp>,
     /// Reason of a discard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -185,7 +194,7 @@ pub struct FailureContext<'a> {
     pub first_failed_at: Timestamp,
     /// Time of the last failure.
     pub last_failed_at: Timestamp,
-    /// Name of the worker, e.g. `host/0`.
+    /// Name of the worker, e.g. `host-1f0a93c4/0`.
     pub worker: &'a str,
 }
 

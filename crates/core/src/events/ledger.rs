@@ -2,8 +2,13 @@
 //!
 //! A dead letter is *unresolved* until the ledger has an entry for it. Memory holds one small row per entry; the entry
 //! itself is read from the log on demand.
+//!
+//! An entry names its dead letter by address. After a dead-letter topic was deleted and created again, or replaced by a
+//! mirror, other records are at the addresses of old entries; see [`Ledger::get`] for how they are told apart.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -11,18 +16,37 @@ use super::pager::Pager;
 use crate::domain::dead_letter::{LedgerEntry, Resolution};
 use crate::domain::event::header;
 use crate::domain::names::topics::REDRIVE_LEDGER;
-use crate::domain::{EnvName, Headers, NewRecord, Record, RecordAddress, Timestamp, TopicName, TopicPartition};
-use crate::ports::{Error, ErrorKind, EventLog, FetchLimits, Result};
+use crate::domain::{
+    EnvName, Headers, NewRecord, Record, RecordAddress, Timestamp, TopicId, TopicName, TopicPartition,
+};
+use crate::ports::{Error, ErrorKind, EventLog, FetchLimits, MAX_CLOCK_SKEW, Result};
 
 /// The decision on a dead letter and the position of its ledger entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvedDeadLetter {
     /// Decision.
     pub resolution: Resolution,
     /// Time of the decision.
     pub at: Timestamp,
+    /// Topic of the record that was decided on, where the entry has its id.
+    topic_id: Option<Arc<TopicId>>,
+    /// Timestamp of the record that was decided on, where the entry has it.
+    dead_lettered_at: Option<Timestamp>,
     /// Partition and offset of the entry in the ledger's topic.
     entry: (u32, i64),
+}
+
+impl ResolvedDeadLetter {
+    /// Whether the decision was about the record with this timestamp in this topic, rather than about an earlier record at its
+    /// address.
+    fn is_about(&self, topic_id: Option<&TopicId>, timestamp: Timestamp) -> bool {
+        let is_same_topic = self.topic_id.as_deref().zip(topic_id).map(|(decided, current)| decided == current);
+        match self.dead_lettered_at {
+            _ if is_same_topic == Some(false) => false,
+            Some(decided) => decided == timestamp,
+            None => is_same_topic == Some(true) || timestamp.duration_since(self.at) <= MAX_CLOCK_SKEW,
+        }
+    }
 }
 
 type Partitions = BTreeMap<u32, BTreeMap<i64, ResolvedDeadLetter>>;
@@ -32,6 +56,10 @@ type Partitions = BTreeMap<u32, BTreeMap<i64, ResolvedDeadLetter>>;
 pub struct Ledger {
     positions: BTreeMap<u32, i64>,
     resolved: HashMap<TopicName, Partitions>,
+    /// The id of each dead-letter and parked topic that has one.
+    topic_ids: BTreeMap<TopicName, TopicId>,
+    /// Ids that entries have.
+    entry_topic_ids: HashSet<Arc<TopicId>>,
     unreadable: u64,
 }
 
@@ -59,20 +87,44 @@ impl Ledger {
                 self.positions.insert(pager.at().partition, pager.position());
             }
         }
+        self.topic_ids = dead_letter_topic_ids(log).await?;
         Ok(())
     }
 
-    /// Decision on this dead letter; `None` while it is unresolved.
+    /// Id of a dead-letter or parked topic as of the last refresh; `None` where the log has none.
     #[must_use]
-    pub fn get(&self, dead_letter: &RecordAddress) -> Option<&ResolvedDeadLetter> {
-        self.resolved.get(&dead_letter.topic)?.get(&dead_letter.partition)?.get(&dead_letter.offset)
+    pub fn topic_id(&self, topic: &TopicName) -> Option<&TopicId> {
+        self.topic_ids.get(topic)
+    }
+
+    /// Decision on this dead letter; `None` while it is unresolved. An entry for its address is about it if the entry has
+    /// the topic's id, where both are known, and the record's timestamp. An entry of an earlier release, which has neither,
+    /// is about it unless the record is more than [`MAX_CLOCK_SKEW`] younger than the entry: an entry is written after its
+    /// dead letter was read.
+    #[must_use]
+    pub fn get(&self, dead_letter: &Record) -> Option<&ResolvedDeadLetter> {
+        self.decision(&dead_letter.address, dead_letter.timestamp)
+    }
+
+    /// As [`Ledger::get`], for the record with this address and timestamp.
+    pub(super) fn decision(&self, address: &RecordAddress, timestamp: Timestamp) -> Option<&ResolvedDeadLetter> {
+        self.entry_for(address).filter(|resolved| resolved.is_about(self.topic_id(&address.topic), timestamp))
+    }
+
+    /// Whether an entry names the address of this record but is about an earlier record there.
+    pub(super) fn is_outdated_for(&self, address: &RecordAddress, timestamp: Timestamp) -> bool {
+        self.entry_for(address).is_some_and(|resolved| !resolved.is_about(self.topic_id(&address.topic), timestamp))
+    }
+
+    fn entry_for(&self, address: &RecordAddress) -> Option<&ResolvedDeadLetter> {
+        self.resolved.get(&address.topic)?.get(&address.partition)?.get(&address.offset)
     }
 
     /// Ledger entry of a dead letter, read from the log.
     ///
     /// # Errors
     /// Errors of the log.
-    pub async fn entry(&self, log: &dyn EventLog, dead_letter: &RecordAddress) -> Result<Option<LedgerEntry>> {
+    pub async fn entry(&self, log: &dyn EventLog, dead_letter: &Record) -> Result<Option<LedgerEntry>> {
         let Some(resolved) = self.get(dead_letter) else { return Ok(None) };
         let (partition, offset) = resolved.entry;
         let at = TopicPartition::new(REDRIVE_LEDGER, partition);
@@ -81,14 +133,14 @@ impl Ledger {
         Ok(fetched.records.first().and_then(|record| read(record).ok()?.1))
     }
 
-    /// Number of resolved dead letters of a partition from offset `low` on.
-    #[must_use]
-    pub fn resolved_in(&self, topic: &TopicName, partition: u32, low: i64) -> u64 {
-        let Some(offsets) = self.resolved.get(topic).and_then(|partitions| partitions.get(&partition)) else {
+    /// Number of entries for these offsets of a partition, whichever records they are about.
+    pub(super) fn entries_in(&self, at: &TopicPartition, offsets: Range<i64>) -> u64 {
+        let Some(entries) = self.resolved.get(&at.topic).and_then(|partitions| partitions.get(&at.partition)) else {
             return 0;
         };
-        let all_above = offsets.first_key_value().is_none_or(|(first, _)| *first >= low);
-        let count = if all_above { offsets.len() } else { offsets.range(low..).count() };
+        let is_within = |entry: Option<(&i64, _)>| entry.is_none_or(|(offset, _)| offsets.contains(offset));
+        let all_within = is_within(entries.first_key_value()) && is_within(entries.last_key_value());
+        let count = if all_within { entries.len() } else { entries.range(offsets).count() };
         count as u64
     }
 
@@ -110,22 +162,46 @@ impl Ledger {
         self.unreadable
     }
 
+    /// One copy of this id for all entries that have it.
+    fn shared(&mut self, id: TopicId) -> Arc<TopicId> {
+        if let Some(known) = self.entry_topic_ids.get(&id) {
+            return Arc::clone(known);
+        }
+        let id = Arc::new(id);
+        self.entry_topic_ids.insert(Arc::clone(&id));
+        id
+    }
+
     /// Applies a record of the ledger: the last record of a key wins, a tombstone removes the entry.
     fn take(&mut self, record: &Record) {
         let Ok((dead_letter, entry)) = read(record) else {
             self.unreadable += 1;
             return;
         };
+        let topic_id = entry.as_ref().and_then(|entry| entry.topic_id.clone()).map(|id| self.shared(id));
         let offsets = self.resolved.entry(dead_letter.topic).or_default().entry(dead_letter.partition).or_default();
         match entry {
             Some(entry) => {
                 let position = (record.address.partition, record.address.offset);
-                let resolved = ResolvedDeadLetter { resolution: entry.resolution, at: entry.at, entry: position };
+                let LedgerEntry { resolution, at, dead_lettered_at, .. } = entry;
+                let resolved = ResolvedDeadLetter { resolution, at, topic_id, dead_lettered_at, entry: position };
                 offsets.insert(dead_letter.offset, resolved);
             }
             None => drop(offsets.remove(&dead_letter.offset)),
         }
     }
+}
+
+/// The ids of the dead-letter and parked topics that have one.
+async fn dead_letter_topic_ids(log: &dyn EventLog) -> Result<BTreeMap<TopicName, TopicId>> {
+    let mut names: Vec<TopicName> = log.topics().await?.into_iter().map(|topic| topic.name).collect();
+    names.retain(|name| name.is_dead_letters() || name.is_parked());
+    let ids = match log.topic_ids(&names).await {
+        // One was deleted since they were listed: until the next refresh, times decide alone.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        ids => ids?,
+    };
+    Ok(names.into_iter().zip(ids).filter_map(|(name, id)| Some((name, id?))).collect())
 }
 
 /// Builds the ledger record of an entry.
@@ -175,6 +251,8 @@ mod tests {
             run: "r".into(),
             actor: "a@h".into(),
             at: Timestamp::UNIX_EPOCH,
+            topic_id: None,
+            dead_lettered_at: None,
             reason: None,
             sent_to: None,
             asset_id: None,
@@ -193,15 +271,71 @@ mod tests {
         let second = stored(record(&entry(Resolution::Discarded), &env).unwrap(), 1);
         let mut tombstone = second.clone();
         tombstone.value = None;
-        let address = entry(Resolution::Parked).dead_letter;
+        let dead_letter = dead_letter(Timestamp::UNIX_EPOCH);
         let mut ledger = Ledger::default();
-        assert!(ledger.get(&address).is_none());
+        assert!(ledger.get(&dead_letter).is_none());
         ledger.take(&first);
         ledger.take(&second);
-        assert_eq!(ledger.get(&address).unwrap().resolution, Resolution::Discarded);
-        assert_eq!((ledger.resolved_in(&address.topic, 1, 0), ledger.resolved_in(&address.topic, 1, 8)), (1, 0));
+        assert_eq!(ledger.get(&dead_letter).unwrap().resolution, Resolution::Discarded);
+        let at = TopicPartition::new(dead_letter.address.topic, 1);
+        let counts = [0..8, 0..7, 8..9, 7..8].map(|offsets| ledger.entries_in(&at, offsets));
+        assert_eq!(counts, [1, 0, 0, 1]);
         ledger.take(&tombstone);
         assert!(ledger.is_empty());
+    }
+
+    fn dead_letter(timestamp: Timestamp) -> Record {
+        let address = entry(Resolution::Parked).dead_letter;
+        Record { address, key: None, value: None, headers: Headers::default(), timestamp }
+    }
+
+    /// Whether a ledger with this entry alone resolves the dead letter with this timestamp, in seconds.
+    fn resolves(entry: &LedgerEntry, timestamp: i64) -> bool {
+        resolves_in(entry, None, timestamp)
+    }
+
+    /// As [`resolves`], for a dead letter in a topic with this id.
+    fn resolves_in(entry: &LedgerEntry, topic_id: Option<&str>, timestamp: i64) -> bool {
+        let mut ledger = Ledger::default();
+        let topic = entry.dead_letter.topic.clone();
+        ledger.topic_ids.extend(topic_id.map(|id| (topic, TopicId::new(id).unwrap())));
+        ledger.take(&stored(record(entry, &EnvName::new("dev").unwrap()).unwrap(), 0));
+        ledger.get(&dead_letter(Timestamp::from_second(timestamp).unwrap())).is_some()
+    }
+
+    #[test]
+    fn an_entry_with_the_timestamp_of_its_record_resolves_no_other_record() {
+        let decided = Timestamp::from_second(1000).unwrap();
+        let entry = LedgerEntry { dead_lettered_at: Some(decided), ..entry(Resolution::Redriven) };
+        assert_eq!([999, 1000, 1001].map(|timestamp| resolves(&entry, timestamp)), [false, true, false]);
+    }
+
+    #[test]
+    fn an_entry_resolves_nothing_in_a_topic_with_another_id() {
+        let topic_id = Some(TopicId::new("first").unwrap());
+        let dead_lettered_at = Some(Timestamp::from_second(1000).unwrap());
+        let entry = LedgerEntry { topic_id, dead_lettered_at, ..entry(Resolution::Redriven) };
+        let resolved = [None, Some("first"), Some("second")].map(|id| resolves_in(&entry, id, 1000));
+        assert_eq!(resolved, [true, true, false]);
+        assert!(!resolves_in(&entry, Some("first"), 1001));
+    }
+
+    #[test]
+    fn an_entry_of_an_earlier_release_resolves_records_up_to_its_time_and_the_skew() {
+        let skew = MAX_CLOCK_SKEW.as_secs();
+        let entry = LedgerEntry { at: Timestamp::from_second(1000).unwrap(), ..entry(Resolution::Redriven) };
+        let times = [0, 1000, 1000 + skew, 1001 + skew];
+        assert_eq!(times.map(|timestamp| resolves(&entry, timestamp)), [true, true, true, false]);
+    }
+
+    #[test]
+    fn entries_with_unknown_fields_are_read() {
+        let env = EnvName::new("dev").unwrap();
+        let mut later = stored(record(&entry(Resolution::Parked), &env).unwrap(), 0);
+        let mut json: serde_json::Value = serde_json::from_slice(later.value.as_deref().unwrap()).unwrap();
+        json["field_of_a_later_release"] = "value".into();
+        later.value = Some(Bytes::from(json.to_string()));
+        assert_eq!(read(&later).unwrap().1, Some(entry(Resolution::Parked)));
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! The clock as a port, so that rules about time can be tested without waiting.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+
+/// How far the clocks of two hosts of a platform may differ. Where the times of two hosts are compared, a smaller difference
+/// decides nothing.
+pub const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
 /// Wall clock. It may jump; durations are measured with `std::time::Instant`.
 pub trait Clock: Send + Sync {
@@ -20,6 +24,6 @@ impl Clock for SystemClock {
         let now = Timestamp::now();
         // Records keep milliseconds: a finer time would not survive a round trip.
         let now = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
-        now.checked_add(jiff::SignedDuration::from_secs(self.offset_seconds)).unwrap_or(now)
+        now.checked_add(SignedDuration::from_secs(self.offset_seconds)).unwrap_or(now)
     }
 }

@@ -104,7 +104,7 @@ pub struct Subscription {
     pub group: GroupName,
     /// Topics to subscribe to.
     pub topics: Vec<TopicName>,
-    /// Display name of this member, e.g. `host/0`; also the last part of its `transactional.id`.
+    /// Display name of this member, e.g. `host-1f0a93c4/0`; also the last part of its `transactional.id`.
     pub instance: String,
     /// A member that has not polled for this long is evicted from the group.
     pub session_timeout: Duration,
@@ -205,7 +205,7 @@ pub struct GroupCommit {
 pub struct GroupMember {
     /// Member id that the log assigned.
     pub member_id: String,
-    /// Display name, e.g. `host/0`.
+    /// Display name, e.g. `host-1f0a93c4/0`.
     pub instance: String,
     /// Host and process, where known, e.g. `host pid 4711`.
     pub client: String,

@@ -26,7 +26,7 @@ pub use catalog::{
     ClaimedBatch, CursorPage, DeadLetterFlag, EpochRequest, HeldClaim, PartitionFence, PassedRecords, StagedAsset,
     StagedRow, StateTransition, UnreadCount,
 };
-pub use clock::{Clock, SystemClock};
+pub use clock::{Clock, MAX_CLOCK_SKEW, SystemClock};
 pub use config_store::{
     ConfigChange, ConfigEntry, ConfigLock, ConfigSnapshot, ConfigStore, MAX_CHANGES, MAX_VALUE_BYTES,
 };
