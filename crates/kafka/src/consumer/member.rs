@@ -217,6 +217,10 @@ impl KafkaMember {
         self.assignment.resume(partitions);
     }
 
+    pub(super) fn limit_each_partition(&mut self, limits: FetchLimits) {
+        self.assignment.partition_limits = Some(limits);
+    }
+
     /// The generation and the id of this member.
     pub(super) fn generation(&self) -> Option<GroupGeneration> {
         GroupMetadata::of(&self.consumer)?.generation()
