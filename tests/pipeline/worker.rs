@@ -10,4 +10,5 @@ mod parsers;
 mod platform;
 mod processing;
 mod refusals;
+mod starvation;
 mod unreadable_objects;

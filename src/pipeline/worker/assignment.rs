@@ -1,14 +1,10 @@
 //! The partitions assigned to a worker: their membership, their records in flight, and what waits for intake.
 
-use std::time::{Duration, Instant};
-
 use super::intake_queue::IntakeQueue;
 use super::membership::GroupMembership;
-use super::tracker::RecordTracker;
+use super::tracker::{PollRoom, RecordTracker};
 use mfctl_core::domain::TopicPartition;
-
-/// A first record that runs for longer than this blocks its partition.
-const SLOW_RECORD: Duration = Duration::from_secs(2);
+use mfctl_core::ports::FetchLimits;
 
 /// Keeps membership, tracker and intake of the assigned partitions in step.
 ///
@@ -63,13 +59,15 @@ impl<W, D> WorkerAssignment<W, D> {
         self.membership.releasable(|at| self.tracker.is_idle(at))
     }
 
-    /// Pauses what may deliver nothing now: all partitions, or only those that a slow record blocks.
-    pub(super) fn pause(&mut self, all: bool, full: usize) {
-        let paused = match all {
-            true => self.tracker.partitions(),
-            false => self.tracker.blocked(Instant::now(), SLOW_RECORD, full),
+    /// Pauses the partitions of which the next poll may return nothing: those that hold their share of the window, or all.
+    /// Returns upper bounds for each of the others; `None` when there is no other.
+    pub(super) fn limit_poll(&mut self, takes_records: bool, window: FetchLimits) -> Option<FetchLimits> {
+        let room = match takes_records {
+            true => self.tracker.poll_room(window),
+            false => PollRoom { full: self.tracker.partitions().into_iter().collect(), of_each: None },
         };
-        self.membership.pause_only(paused.into_iter().collect());
+        self.membership.pause_only(room.full);
+        room.of_each
     }
 
     /// Drops all records in flight, to consume again from the committed offsets. Revoked partitions stay Draining; so does
