@@ -1,6 +1,7 @@
 //! The consume loop on the embedded backends, with injected faults.
 
 mod added_partitions;
+mod cleanup;
 mod failures;
 mod faulty_log;
 mod faulty_objects;

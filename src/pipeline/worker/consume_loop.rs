@@ -63,13 +63,19 @@ pub(super) struct ConsumeLoop<S: PipelineStep> {
 impl<S: PipelineStep> ConsumeLoop<S> {
     pub(super) fn new(context: Arc<WorkerContext<S>>, consumer: Box<dyn GroupConsumer>, health: WorkerHealth) -> Self {
         let options = &context.options;
+        let cleanups = CleanupTasks::new(
+            Arc::clone(&context.ports.objects),
+            Arc::clone(&context.ports.metrics),
+            context.stage(),
+            options.memory.cleanup_bytes(),
+        );
         Self {
             health,
             phase: WorkerPhase::Consuming,
             assignment: WorkerAssignment::new(GroupMembership::new(consumer, options.session_timeout)),
             commit: CommitScheduler::new(options.commit_records),
             tasks: WorkerTasks::new(Arc::clone(&context)),
-            cleanups: CleanupTasks::default(),
+            cleanups,
             summary: WorkerSummary::default(),
             context,
         }
@@ -315,7 +321,8 @@ impl<S: PipelineStep> ConsumeLoop<S> {
         self.context.refused.committed(&offsets);
         self.assignment.intake.push_committed(offsets);
         report_commit(&batch, emitted, taken_at.elapsed(), &self.context, &mut self.summary);
-        self.cleanups.spawn(Arc::clone(&self.context), batch);
+        let effects = batch.into_iter().filter_map(|(_, outcome)| outcome.into_effect());
+        self.cleanups.push(effects.filter_map(|effect| self.context.step.staged_object(effect)));
     }
 
     fn commit_failed(&mut self, batch: &CommitBatch<S::Effect>, error: &Error) {

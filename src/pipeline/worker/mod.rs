@@ -49,7 +49,7 @@ pub use health::{WorkerHealth, WorkerPause};
 pub use memory_budget::MemoryBudget;
 pub use options::{Tuning, Until, WorkerOptions, WorkerPorts};
 pub use outcome::{FatalFailure, WorkerEnd, WorkerOutcome, WorkerSummary};
-pub use step::{CleanupFailure, PipelineStep, RecordContext, StepError, StepOutput};
+pub use step::{PipelineStep, RecordContext, StepError, StepOutput};
 
 use consume_loop::ConsumeLoop;
 use context::WorkerContext;

@@ -11,7 +11,7 @@ use mfctl::pipeline::persist::{Persist, PersistEffect};
 use mfctl::pipeline::scratch::Scratch;
 use mfctl::pipeline::store_check::StoreBaseline;
 use mfctl::pipeline::worker::{
-    self, CleanupFailure, PipelineStep, RecordContext, StepError, StepOutput, Tuning, Until, WorkerHealth, WorkerOptions,
+    self, PipelineStep, RecordContext, StepError, StepOutput, Tuning, Until, WorkerHealth, WorkerOptions,
     WorkerOutcome, WorkerPorts,
 };
 use mfctl_core::domain::event::{EventEnvelope, IngestRaw, Metadata};
@@ -371,7 +371,7 @@ impl PipelineStep for ScriptedStep {
         self.persist.finish(&effects.iter().map(|effect| &effect.persist).collect::<Vec<_>>()).await
     }
 
-    async fn after_commit(&self, effects: &[&ScriptedEffect]) -> Result<(), CleanupFailure> {
-        self.persist.after_commit(&effects.iter().map(|effect| &effect.persist).collect::<Vec<_>>()).await
+    fn staged_object(&self, effect: ScriptedEffect) -> Option<ObjectRef> {
+        self.persist.staged_object(effect.persist)
     }
 }
