@@ -31,8 +31,8 @@ fishdir := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites demo build test lint lint-files lint-format lint-rust lint-docs lint-schemas lint-dependencies fmt \
-        bench bench-real generate check-generated stack-up stack-status stack-env stack-down test-real build-test-real \
-        test-stack-kills test-outages soak test-compose install uninstall clean
+        bench bench-memory bench-real generate check-generated stack-up stack-status stack-env stack-down test-real \
+        build-test-real test-stack-kills test-outages soak test-compose install uninstall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -115,6 +115,9 @@ fmt: ## format the sources
 
 bench: $(SHIPPED) ## measure speed and memory beside peers (RESULTS=1 keeps the table, BENCH_LARGE=1 adds 200,000 files)
 	@MFCTL=$(SHIPPED) bench/run
+
+bench-memory: $(SHIPPED) ## compare the memory of worker persist over 10,000 and 200,000 events
+	@MFCTL=$(SHIPPED) STRICT=1 bench/memory
 
 bench-real: $(SHIPPED) stack-up ## measure speed and memory on the real servers, beside s5cmd, rclone and librdkafka
 	@peers=$$(bench/peers) && stack_env=$$(stack/stack env) && eval "$$stack_env" && \

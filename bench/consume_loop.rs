@@ -21,8 +21,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use mfctl::pipeline::worker::{
-    self, CleanupFailure, PipelineStep, RecordContext, StepError, StepOutput, Tuning, WorkerHealth, WorkerOptions,
-    WorkerPorts,
+    self, PipelineStep, RecordContext, StepError, StepOutput, Tuning, WorkerHealth, WorkerOptions, WorkerPorts,
 };
 use mfctl_core::domain::asset::{AssetPaths, AssetSighting, AssetSource};
 use mfctl_core::domain::claim::EpochAnswer;
@@ -250,12 +249,12 @@ impl PipelineStep for PassOn {
         Ok(())
     }
 
-    async fn after_commit(&self, effects: &[&()]) -> Result<(), CleanupFailure> {
-        if self.left.fetch_sub(effects.len(), Ordering::AcqRel) == effects.len() {
+    fn staged_object(&self, (): ()) -> Option<ObjectRef> {
+        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             let _ = self.ended.set(Instant::now());
             self.stopper.stop(StopReason::Terminated);
         }
-        Ok(())
+        None
     }
 }
 

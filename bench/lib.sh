@@ -37,6 +37,33 @@ row() {
   rows+=("$1|$2|$3|$4|$5|$met")
 }
 
+# isolate FOLDER: hides the user's profiles and settings.
+isolate() {
+  export HOME="$1/outside" XDG_CONFIG_HOME="$1/outside" NO_COLOR=1
+  unset MFCTL_PROFILE MFCTL_DATA_DIR MFCTL_CONFIG MFCTL_ENV
+}
+
+# with_peak COMMAND...: runs it and writes its peak memory, in KiB, to $work/out.peak: the kernel's figure (VmHWM), polled while
+# it runs. GNU time would be exact, but is not always installed.
+with_peak() {
+  "$@" &
+  local pid=$! peak=0 now
+  while [ -r "/proc/$pid/status" ] && now=$(awk '/^VmHWM/ { print $2 }' "/proc/$pid/status" 2>/dev/null) && [ -n "$now" ]; do
+    peak=$now
+    sleep 0.02
+  done
+  echo "$peak" >"$work/out.peak"
+  wait "$pid"
+}
+
+measured() {
+  if [ -x /usr/bin/time ] && /usr/bin/time -f %M -o "$work/out.peak" true 2>/dev/null; then
+    /usr/bin/time -q -f %M -o "$work/out.peak" "$@"
+  else
+    with_peak "$@"
+  fi
+}
+
 # save_results HEADING < TEXT: replaces the section with this heading in bench/RESULTS.md. Other sections stay.
 save_results() {
   local file=bench/RESULTS.md others=''

@@ -194,7 +194,7 @@ impl<'a> Supervisor<'a> {
         upstream_drained: Option<watch::Receiver<bool>>,
     ) -> WorkerOptions {
         let (window_records, max_records, commit_records) = match stage {
-            Stage::Persist => (16384, 2048, 8192),
+            Stage::Persist => (4096, 1024, 2048),
             Stage::Enrich => (256, 64, 256),
         };
         let until_drained = self.daemon.options.until_drained;
@@ -243,12 +243,20 @@ impl<'a> Supervisor<'a> {
     /// stops the others.
     ///
     /// # Errors
-    /// The error of the first stage that returned one, after all have ended; a panic at once.
+    /// The error of the first stage that returned one or panicked, after all have ended.
     pub(super) async fn join_all(mut self) -> Result<Vec<StageOutcome>, DaemonError> {
         let mut outcomes = Vec::new();
-        let mut first_error = None;
+        let mut first_error: Option<DaemonError> = None;
         while let Some(joined) = self.running.join_next().await {
-            let StageExit { stage, instance, started, result } = joined.map_err(DaemonError::StagePanicked)?;
+            let StageExit { stage, instance, started, result } = match joined {
+                Ok(exit) => exit,
+                // The others are stopped as at a signal: what they have in flight is committed.
+                Err(panic) => {
+                    self.stopper.stop(StopReason::Terminated);
+                    first_error.get_or_insert(DaemonError::StagePanicked(panic));
+                    continue;
+                }
+            };
             match result {
                 Ok(outcome) => {
                     if outcome.ended != WorkerEnd::Drained {
@@ -263,12 +271,12 @@ impl<'a> Supervisor<'a> {
                 Err(error) => {
                     self.stopper.stop(StopReason::Terminated);
                     self.report_end(stage, &instance, &StageEnd::Failed(&error), error.full()).await;
-                    first_error.get_or_insert(error);
+                    first_error.get_or_insert(error.into());
                 }
             }
         }
         match first_error {
-            Some(error) => Err(error.into()),
+            Some(error) => Err(error),
             None => Ok(outcomes),
         }
     }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::pipeline::scratch::Scratch;
 use crate::pipeline::store_check::{StoreBaseline, StoreCheck, mismatch};
-use crate::pipeline::worker::{CleanupFailure, PipelineStep, RecordContext, StepError, StepOutput};
+use crate::pipeline::worker::{PipelineStep, RecordContext, StepError, StepOutput};
 use mfctl_core::domain::asset::AssetFacts;
 use mfctl_core::domain::event::{EventEnvelope, MediaEnriched, MediaIngested, trace_of};
 use mfctl_core::domain::host_errors::is_host_exhausted;
@@ -335,10 +335,6 @@ impl PipelineStep for Enrich {
         let advanced = self.catalog.advance(effects.iter().map(|effect| effect.advance.clone()).collect()).await;
         advanced.map_err(|error| error.of(Dependency::Catalog))?;
         failpoint::hit("after_upsert");
-        Ok(())
-    }
-
-    async fn after_commit(&self, _: &[&EnrichEffect]) -> Result<(), CleanupFailure> {
         Ok(())
     }
 }

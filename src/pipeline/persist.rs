@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use crate::pipeline::store_check::{StoreBaseline, StoreCheck, mismatch};
-use crate::pipeline::worker::{CleanupFailure, PipelineStep, RecordContext, StepError, StepOutput};
+use crate::pipeline::worker::{PipelineStep, RecordContext, StepError, StepOutput};
 use mfctl_core::domain::event::{EventEnvelope, IngestRaw, MediaIngested};
 use mfctl_core::domain::names::Buckets;
 use mfctl_core::domain::object_keys;
@@ -203,10 +203,8 @@ impl PipelineStep for Persist {
         Ok(())
     }
 
-    async fn after_commit(&self, effects: &[&PersistEffect]) -> Result<(), CleanupFailure> {
-        let staged: Vec<ObjectRef> = effects.iter().map(|effect| effect.staging.clone()).collect();
-        let objects = staged.len() as u64;
-        self.objects.delete(&staged).await.map_err(|error| CleanupFailure { objects, error })
+    fn staged_object(&self, effect: PersistEffect) -> Option<ObjectRef> {
+        Some(effect.staging)
     }
 }
 

@@ -231,13 +231,17 @@ pub async fn abandoned_claim_is_taken_only_from_the_named_record(f: CatalogFixtu
     let first = Claimant::assigned(&f.port, &persist, 1).await;
     first.claim(vec![claim_request(1, 10), claim_request(2, 11)]).await;
     let second = Claimant::assigned(&f.port, &persist, 2).await;
+    let epoch = Some(first.fence.epoch);
     let abandoned = |n: u64, offset: i64, holder: i64| ClaimRequest {
-        ground: ClaimGround::Abandoned(owner(holder)),
+        ground: ClaimGround::Abandoned { holder: owner(holder), epoch },
         ..claim_request(n, offset)
     };
     assert_eq!(held(&second.ask(abandoned(1, 20, 9)).await).0, 10);
     assert_eq!(second.ask(abandoned(1, 20, 10)).await, ClaimAnswer::Granted);
     assert_eq!(held(&second.ask(abandoned(1, 21, 10)).await).0, 20);
+    // Two records found the same claim abandoned, one of them the record that holds it.
+    let answers = second.claim(vec![abandoned(2, 11, 11), abandoned(2, 23, 11)]).await;
+    assert_eq!((&answers[0], held(&answers[1]).0), (&ClaimAnswer::Granted, 11));
     second.end(&claim_request(2, 11), ClaimState::Processed).await;
     assert_eq!(held(&second.ask(abandoned(2, 22, 11)).await), (11, ClaimState::Processed));
 }
@@ -250,7 +254,8 @@ pub async fn record_whose_offset_was_reset_is_in_doubt(f: CatalogFixture) {
     assert_eq!(held(&after_reset.ask(claim_request(1, 10)).await), (10, ClaimState::Open));
     let third = Claimant::assigned(&f.port, &persist, 3).await;
     assert_eq!(held(&third.ask(claim_request(1, 10)).await), (10, ClaimState::Open), "the doubt stays");
-    let looked_up = ClaimRequest { ground: ClaimGround::Abandoned(owner(10)), ..claim_request(1, 10) };
+    let ground = ClaimGround::Abandoned { holder: owner(10), epoch: Some(first.fence.epoch) };
+    let looked_up = ClaimRequest { ground, ..claim_request(1, 10) };
     assert_eq!(third.ask(looked_up).await, ClaimAnswer::Granted);
     let fourth = Claimant::assigned(&f.port, &persist, 4).await;
     assert_eq!(fourth.ask(claim_request(1, 10)).await, ClaimAnswer::Granted);
@@ -390,7 +395,10 @@ pub async fn random_requests_are_decided_by_the_rules(f: CatalogFixture) {
                 let request = |random: &mut fastrand::Rng| {
                     let ground = match random.u8(0..4) {
                         0 => ClaimGround::Redrive(owner(random.i64(0..12))),
-                        1 => ClaimGround::Abandoned(owner(random.i64(0..12))),
+                        1 => {
+                            let epoch = Some(ClaimEpoch(random.i64(1..6)));
+                            ClaimGround::Abandoned { holder: owner(random.i64(0..12)), epoch }
+                        }
                         _ => ClaimGround::Delivered,
                     };
                     ClaimRequest { ground, ..claim_request(random.u64(0..4), random.i64(0..12)) }

@@ -1,10 +1,10 @@
 //! The contract of `GroupConsumer`: assignment, revocation, eviction, commits.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mfctl_core::domain::{GroupName, Record};
+use mfctl_core::domain::{GroupName, Record, TopicPartition};
 use mfctl_core::ports::{CommitRequest, ErrorKind, EventLog, FetchLimits, Poll, Subscription};
 
 use crate::contract::event_log::{WIDE, all_records, record, spec, text, topic, topic_partition, wait_for_records};
@@ -29,6 +29,7 @@ macro_rules! event_log_groups_suite {
             rewind_rereads_from_the_committed_offset,
             paused_partition_returns_no_records_until_it_is_resumed,
             poll_respects_its_limits_and_starves_no_partition,
+            poll_respects_the_limits_of_each_partition,
             waiting_poll_wakes_when_a_record_arrives,
             cancelled_poll_loses_no_records,
             progress_reports_whether_records_remain,
@@ -332,6 +333,37 @@ pub async fn poll_respects_its_limits_and_starves_no_partition(f: Fixture<dyn Ev
         panic!("no records")
     };
     assert_eq!(one.len(), 1);
+}
+
+pub async fn poll_respects_the_limits_of_each_partition(f: Fixture<dyn EventLog>) {
+    f.port.create_topics(&[spec("in", 3)]).await.unwrap();
+    publish_numbers(&f.port, 300).await;
+    let mut consumer = join(&f.port, "a").await;
+    let mut history = MemberHistory::default();
+    history.until(&mut consumer, "an assignment", |s| s.owned.len() == 3).await;
+    let record_limits = FetchLimits { max_records: 7, ..WIDE };
+    let byte_limits = FetchLimits { max_bytes: 40, ..WIDE };
+    let single = FetchLimits { max_records: 1, max_bytes: 1 };
+    for limits in [record_limits, byte_limits, single] {
+        consumer.limit_each_partition(limits);
+        for _ in 0..4 {
+            let Poll::Records(records) = consumer.poll(WIDE, TIMEOUT).await.unwrap() else { panic!("no records") };
+            let mut held: BTreeMap<TopicPartition, (usize, usize)> = BTreeMap::new();
+            for record in &records {
+                let (count, bytes) = held.entry(record.topic_partition()).or_default();
+                *count += 1;
+                *bytes += record.size_bytes();
+            }
+            let is_within = |(count, bytes): &(usize, usize)| {
+                *count == 1 || (*count <= limits.max_records && *bytes <= limits.max_bytes)
+            };
+            assert!(held.values().all(is_within), "{held:?} with {limits:?}");
+            history.records.extend(records);
+        }
+    }
+    consumer.limit_each_partition(WIDE);
+    history.until(&mut consumer, "the others", |s| s.records.len() == 300).await;
+    assert_eq!(history.values().len(), 300);
 }
 
 pub async fn waiting_poll_wakes_when_a_record_arrives(f: Fixture<dyn EventLog>) {

@@ -2,6 +2,7 @@
 
 mod added_partitions;
 mod audits;
+mod cleanup;
 mod failures;
 mod faulty_log;
 mod faulty_objects;
@@ -12,4 +13,5 @@ mod parsers;
 mod platform;
 mod processing;
 mod refusals;
+mod starvation;
 mod unreadable_objects;

@@ -1,18 +1,15 @@
 //! The partitions assigned to a worker: their membership, their records in flight, and what waits for intake.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use super::fences::{ClaimFences, UnfencedPartition};
 use super::intake::IntakeBatch;
 use super::intake_queue::IntakeQueue;
 use super::membership::GroupMembership;
-use super::tracker::{RecordTicket, RecordTracker};
+use super::tracker::{PollRoom, RecordTicket, RecordTracker};
 use mfctl_core::domain::TopicPartition;
 use mfctl_core::domain::claim::MintedEpoch;
-
-/// A first record that runs for longer than this blocks its partition.
-const SLOW_RECORD: Duration = Duration::from_secs(2);
+use mfctl_core::ports::FetchLimits;
 
 /// Keeps membership, tracker and intake of the assigned partitions in step.
 ///
@@ -75,13 +72,15 @@ impl<W, D> WorkerAssignment<W, D> {
         self.membership.releasable(|at| self.tracker.is_idle(at))
     }
 
-    /// Pauses what may deliver nothing now: all partitions, or only those that a slow record blocks.
-    pub(super) fn pause(&mut self, all: bool, full: usize) {
-        let paused = match all {
-            true => self.tracker.partitions(),
-            false => self.tracker.blocked(Instant::now(), SLOW_RECORD, full),
+    /// Pauses the partitions of which the next poll may return nothing: those that hold their share of the window, or all.
+    /// Returns upper bounds for each of the others; `None` when there is no other.
+    pub(super) fn limit_poll(&mut self, takes_records: bool, window: FetchLimits) -> Option<FetchLimits> {
+        let room = match takes_records {
+            true => self.tracker.poll_room(window),
+            false => PollRoom { full: self.tracker.partitions().into_iter().collect(), of_each: None },
         };
-        self.membership.pause_only(paused.into_iter().collect());
+        self.membership.pause_only(room.full);
+        room.of_each
     }
 
     /// The next batch for intake, if there is one.

@@ -124,7 +124,7 @@ impl<'a, S: PipelineStep> ClaimDoubts<'a, S> {
                 OutputEvidence::Absent => {
                     tracing::warn!(%stage, record = %request.owner, asset = %request.asset_id, %holder,
                         "took the claim of a record that the group passed without an output");
-                    request.ground = ClaimGround::Abandoned(holder);
+                    request.ground = ClaimGround::Abandoned { holder, epoch: held.claim.epoch };
                     again.push((index, request));
                     continue;
                 }

@@ -40,7 +40,7 @@ use mfctl_core::breaker::OutageCause;
 use mfctl_core::domain::TopicPartition;
 use mfctl_core::domain::claim::MintedEpoch;
 use mfctl_core::failpoint;
-use mfctl_core::ports::{Dependency, Error, ErrorKind, FetchLimits, GroupConsumer, Poll};
+use mfctl_core::ports::{Dependency, Error, ErrorKind, GroupConsumer, Poll};
 use mfctl_core::retry::{self, FailureAction};
 use mfctl_core::stop::Stop;
 use mfctl_core::telemetry::events::{
@@ -69,13 +69,19 @@ pub(super) struct ConsumeLoop<S: PipelineStep> {
 impl<S: PipelineStep> ConsumeLoop<S> {
     pub(super) fn new(context: Arc<WorkerContext<S>>, consumer: Box<dyn GroupConsumer>, health: WorkerHealth) -> Self {
         let options = &context.options;
+        let cleanups = CleanupTasks::new(
+            Arc::clone(&context.ports.objects),
+            Arc::clone(&context.ports.metrics),
+            context.stage(),
+            options.memory.cleanup_bytes(),
+        );
         Self {
             health,
             phase: WorkerPhase::Consuming,
             assignment: WorkerAssignment::new(GroupMembership::new(consumer, options.session_timeout)),
             commit: CommitScheduler::new(options.commit_records),
             tasks: WorkerTasks::new(Arc::clone(&context)),
-            cleanups: CleanupTasks::default(),
+            cleanups,
             summary: WorkerSummary::default(),
             context,
         }
@@ -177,21 +183,19 @@ impl<S: PipelineStep> ConsumeLoop<S> {
         stopping.emit(&self.context.ports.metrics);
     }
 
-    /// Starts steps up to the concurrency. During an outage, or with a full window, one record at a time goes on, so that the
-    /// recovery is noticed and the window empties. Records that wait for their next attempt do not count, except while no new
-    /// record could help.
+    /// Starts steps up to the concurrency. During an outage, one record at a time goes on, so that the recovery is noticed.
+    /// Records that wait for their next attempt do not count, except while no new record could help.
     fn start_steps(&mut self) {
         let context = &self.context;
         let stops_intake = context.breaker.stops_intake();
-        let narrow = context.breaker.is_open() || self.assignment.tracker.bytes() >= context.options.window_bytes;
-        let limit = if narrow { 1 } else { context.tuning().concurrency };
-        let now = Instant::now();
+        let limit = if context.breaker.is_open() { 1 } else { context.tuning().concurrency };
+        let window = context.options.window();
         loop {
             let busy = if stops_intake { self.assignment.tracker.running() } else { self.context.slots.demand() };
             if busy >= limit {
                 return;
             }
-            let Some((ticket, work)) = self.assignment.tracker.next_runnable(now) else { return };
+            let Some((ticket, work)) = self.assignment.tracker.next_runnable(window) else { return };
             self.tasks.start_step(ticket, work);
         }
     }
@@ -360,7 +364,8 @@ impl<S: PipelineStep> ConsumeLoop<S> {
         self.context.refused.committed(&offsets);
         self.assignment.intake.push_passed(passed);
         report_commit(&batch, emitted, taken_at.elapsed(), &self.context, &mut self.summary);
-        self.cleanups.spawn(Arc::clone(&self.context), batch);
+        let effects = batch.into_iter().filter_map(|(_, outcome)| outcome.into_effect());
+        self.cleanups.push(effects.filter_map(|effect| self.context.step.staged_object(effect)));
     }
 
     fn commit_failed(&mut self, batch: &CommitBatch<S::Effect>, error: &Error) {
@@ -387,19 +392,12 @@ impl<S: PipelineStep> ConsumeLoop<S> {
     }
 
     fn next_poll(&self) -> Instant {
-        self.assignment.membership.next_poll(self.room().is_some(), self.context.breaker.stops_intake())
+        let has_room = self.takes_records() && self.assignment.tracker.has_room(self.context.options.window());
+        self.assignment.membership.next_poll(has_room, self.context.breaker.stops_intake())
     }
 
-    /// The limits of the next poll; `None` when there is no room for records.
-    fn room(&self) -> Option<FetchLimits> {
-        let options = &self.context.options;
-        let takes_records = self.phase.is_consuming() && self.assignment.intake.is_idle();
-        let records = options.window_records.saturating_sub(self.assignment.tracker.in_flight());
-        let bytes = options.window_bytes.saturating_sub(self.assignment.tracker.bytes());
-        (takes_records && records > 0 && bytes > 0 && !self.context.breaker.stops_intake()).then(|| FetchLimits {
-            max_records: options.batch.max_records.min(records),
-            max_bytes: options.batch.max_bytes.min(bytes),
-        })
+    fn takes_records(&self) -> bool {
+        self.phase.is_consuming() && self.assignment.intake.is_idle() && !self.context.breaker.stops_intake()
     }
 
     async fn poll(&mut self) {
@@ -409,11 +407,11 @@ impl<S: PipelineStep> ConsumeLoop<S> {
         if let Err(error) = self.assignment.membership.rewind_if_pending().await {
             return self.log_call_failed(LogCall::Rewind, &error);
         }
-        let room = self.room();
-        self.assignment.pause(room.is_none(), self.context.options.window_records / 4);
-        let is_idle = self.tasks.is_empty() && room.is_some() && self.assignment.tracker.in_flight() == 0;
-        let wait = if is_idle { self.context.options.until.poll_wait() } else { Duration::ZERO };
-        match self.assignment.membership.poll(room, wait).await {
+        let options = &self.context.options;
+        let of_each = self.assignment.limit_poll(self.takes_records(), options.window());
+        let is_idle = self.tasks.is_empty() && of_each.is_some() && self.assignment.tracker.in_flight() == 0;
+        let wait = if is_idle { options.until.poll_wait() } else { Duration::ZERO };
+        match self.assignment.membership.poll(options.batch, of_each, wait).await {
             Ok(poll) => {
                 self.context.breaker.success(Dependency::Log, began);
                 self.assignment.membership.poll_soon();

@@ -105,9 +105,21 @@ impl GroupMembership {
         Ok(())
     }
 
-    /// Polls for records within the limits of `room`; without room for any, only to stay a member.
-    pub(super) async fn poll(&mut self, room: Option<FetchLimits>, wait: Duration) -> Result<Poll> {
-        self.consumer.poll(room.unwrap_or(HEARTBEAT_LIMITS), wait).await
+    /// Polls for records within these limits, of each partition within those of `of_each`; without any, only to stay a
+    /// member.
+    pub(super) async fn poll(
+        &mut self,
+        limits: FetchLimits,
+        of_each: Option<FetchLimits>,
+        wait: Duration,
+    ) -> Result<Poll> {
+        match of_each {
+            Some(of_each) => {
+                self.consumer.limit_each_partition(of_each);
+                self.consumer.poll(limits, wait).await
+            }
+            None => self.consumer.poll(HEARTBEAT_LIMITS, wait).await,
+        }
     }
 
     pub(super) fn generation(&self) -> Option<GroupGeneration> {

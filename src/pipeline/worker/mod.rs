@@ -33,6 +33,7 @@ mod health;
 mod intake;
 mod intake_queue;
 mod membership;
+mod memory_budget;
 mod options;
 mod outcome;
 mod output_search;
@@ -49,9 +50,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use health::{WorkerHealth, WorkerPause};
+pub use memory_budget::MemoryBudget;
 pub use options::{Tuning, Until, WorkerOptions, WorkerPorts};
 pub use outcome::{FatalFailure, WorkerEnd, WorkerOutcome, WorkerSummary};
-pub use step::{CleanupFailure, PipelineStep, RecordContext, StepError, StepOutput};
+pub use step::{PipelineStep, RecordContext, StepError, StepOutput};
 
 use consume_loop::ConsumeLoop;
 use context::WorkerContext;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::memory_budget::MemoryBudget;
 use mfctl_core::breaker::RecordLimit;
 use mfctl_core::domain::names::Buckets;
 use mfctl_core::events::EventCodec;
@@ -38,10 +39,10 @@ pub struct WorkerOptions {
     pub instance: String,
     /// Settings that may change while the worker runs; the latest value applies.
     pub tuning: watch::Receiver<Tuning>,
-    /// Upper bound of records in flight: read and not yet committed.
+    /// Upper bound of records in flight: read and not yet committed. Each assigned partition has an equal share.
     pub window_records: usize,
-    /// Upper bound of the bytes held by in-flight records and their outputs. One record is admitted whatever its size.
-    pub window_bytes: usize,
+    /// Upper bound of the bytes held, of which the part for records in flight is shared in the same way.
+    pub memory: MemoryBudget,
     /// Upper bound of one poll.
     pub batch: FetchLimits,
     /// Upper bound of the records in one commit.
@@ -56,13 +57,20 @@ pub struct WorkerOptions {
     pub until: Until,
 }
 
+impl WorkerOptions {
+    /// Upper bounds of records in flight.
+    pub(super) fn window(&self) -> FetchLimits {
+        FetchLimits { max_records: self.window_records, max_bytes: self.memory.window_bytes() }
+    }
+}
+
 impl Default for WorkerOptions {
     fn default() -> Self {
         Self {
             instance: "worker/0".into(),
             tuning: watch::channel(Tuning::default()).1,
             window_records: 2048,
-            window_bytes: 64 << 20,
+            memory: MemoryBudget::default(),
             batch: FetchLimits { max_records: 512, max_bytes: 8 << 20 },
             commit_records: 1024,
             session_timeout: Duration::from_secs(10),

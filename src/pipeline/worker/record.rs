@@ -86,6 +86,14 @@ impl<E> RecordOutcome<E> {
             _ => None,
         }
     }
+
+    /// As [`RecordOutcome::effect`], without the rest.
+    pub(super) fn into_effect(self) -> Option<E> {
+        match self {
+            Self::Processed { output, .. } => Some(output.effect),
+            _ => None,
+        }
+    }
 }
 
 /// The records of one commit: contiguous finished prefixes, in the order of each partition.

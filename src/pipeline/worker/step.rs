@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use mfctl_core::breaker::DependencyFault;
 use mfctl_core::domain::dead_letter::FailureClass;
 use mfctl_core::domain::event::EventEnvelope;
-use mfctl_core::domain::{Asset, NewRecord, Record, Stage};
+use mfctl_core::domain::{Asset, NewRecord, ObjectRef, Record, Stage};
 use mfctl_core::ports::{self, Dependency};
 use mfctl_core::retry::{self, FailureAction};
 
@@ -27,7 +27,7 @@ pub struct StepOutput<E> {
     /// Records to emit, committed together with the input's offset.
     pub records: Vec<NewRecord>,
     /// Input of the bulk operations before the commit ([`PipelineStep::finish`]) and after it
-    /// ([`PipelineStep::after_commit`]).
+    /// ([`PipelineStep::staged_object`]).
     pub effect: E,
     /// Bytes that the effect holds in memory.
     pub weight_bytes: usize,
@@ -131,7 +131,7 @@ impl From<ports::Error> for StepError {
 pub trait PipelineStep: Send + Sync + 'static {
     /// The event it consumes.
     type Input: DeserializeOwned + Send + Sync + 'static;
-    /// What [`PipelineStep::finish`] and [`PipelineStep::after_commit`] need of each record.
+    /// What [`PipelineStep::finish`] and [`PipelineStep::staged_object`] need of each record.
     type Effect: Send + Sync + 'static;
 
     /// The stage, which names topics, group and metrics.
@@ -152,15 +152,8 @@ pub trait PipelineStep: Send + Sync + 'static {
     /// Writes in bulk what must be durable before the commit.
     async fn finish(&self, effects: &[&Self::Effect]) -> ports::Result<()>;
 
-    /// Cleans up after the commit, best effort.
-    async fn after_commit(&self, effects: &[&Self::Effect]) -> Result<(), CleanupFailure>;
-}
-
-/// Staged objects that could not be deleted after a commit.
-#[derive(Debug)]
-pub struct CleanupFailure {
-    /// How many objects remain.
-    pub objects: u64,
-    /// The store's error.
-    pub error: ports::Error,
+    /// The staged object of a record with this effect: it is deleted after the record's commit, best effort.
+    fn staged_object(&self, _: Self::Effect) -> Option<ObjectRef> {
+        None
+    }
 }

@@ -11,13 +11,19 @@
 //!
 //! An assignment has an epoch, and so has each ticket given out under it: results that come in after the partition was
 //! removed or assigned again are recognised as stale.
+//!
+//! Each partition has an equal share of the worker's window, in records and in bytes, and is read only while it holds less:
+//! a record that does not end, or waits for its next attempt, fills the share of its own partition and no more.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::time::{Duration, Instant};
+mod partition;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use self::partition::AssignedPartition;
 use mfctl_core::domain::TopicPartition;
+use mfctl_core::ports::FetchLimits;
 
 /// Names a record in flight.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -39,211 +45,13 @@ pub enum Admission<W, D> {
     Finished(D),
 }
 
-#[derive(Debug)]
-enum SlotState<W, D> {
-    /// `None` once the work was handed out.
-    Waiting(Option<W>),
-    Running(Instant),
-    Finished(D),
-}
-
-#[derive(Debug)]
-struct RecordSlot<W, D> {
-    offset: i64,
-    key: Option<Bytes>,
-    bytes: usize,
-    state: SlotState<W, D>,
-}
-
-impl<W, D> RecordSlot<W, D> {
-    fn is_finished(&self) -> bool {
-        matches!(self.state, SlotState::Finished(_))
-    }
-}
-
-/// Whether an assigned partition admits records. A stopped one has no entry in the tracker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PartitionState {
-    Consuming,
-    Draining,
-}
-
-#[derive(Debug)]
-struct AssignedPartition<W, D> {
-    epoch: u64,
-    state: PartitionState,
-    /// By offset, from the first that was not taken for a commit.
-    slots: VecDeque<RecordSlot<W, D>>,
-    /// Bytes held by the slots, and the number of finished ones at their start. Kept up to date with each change: the
-    /// loop asks after every event.
-    slot_bytes: usize,
-    finished_prefix: usize,
-    /// Offsets that may run, in order.
-    runnable: VecDeque<i64>,
-    /// The unfinished offsets of each key; only the first may run.
-    keys: HashMap<Bytes, VecDeque<i64>>,
-    running: usize,
-    committing: usize,
-    committing_bytes: usize,
-}
-
-impl<W, D> AssignedPartition<W, D> {
-    fn new(epoch: u64) -> Self {
-        Self {
-            epoch,
-            state: PartitionState::Consuming,
-            slots: VecDeque::new(),
-            slot_bytes: 0,
-            finished_prefix: 0,
-            runnable: VecDeque::new(),
-            keys: HashMap::new(),
-            running: 0,
-            committing: 0,
-            committing_bytes: 0,
-        }
-    }
-
-    fn is_consuming(&self) -> bool {
-        self.state == PartitionState::Consuming
-    }
-
-    fn position(&self, offset: i64) -> Option<usize> {
-        self.slots.binary_search_by_key(&offset, |slot| slot.offset).ok()
-    }
-
-    fn admit(&mut self, offset: i64, key: Option<Bytes>, bytes: usize, admission: Admission<W, D>) {
-        debug_assert!(self.is_consuming(), "a draining partition admits nothing");
-        debug_assert!(self.slots.back().is_none_or(|last| last.offset < offset), "offsets are admitted in order");
-        let state = match admission {
-            Admission::Finished(outcome) => SlotState::Finished(outcome),
-            Admission::Run(work) => {
-                let is_first = match &key {
-                    None => true,
-                    Some(key) => {
-                        let offsets = self.keys.entry(key.clone()).or_default();
-                        offsets.push_back(offset);
-                        offsets.len() == 1
-                    }
-                };
-                if is_first {
-                    self.runnable.push_back(offset);
-                }
-                SlotState::Waiting(Some(work))
-            }
-        };
-        self.slots.push_back(RecordSlot { offset, key, bytes, state });
-        self.slot_bytes += bytes;
-        self.extend_prefix();
-    }
-
-    fn next_runnable(&mut self, now: Instant) -> Option<(i64, W)> {
-        while let Some(offset) = self.runnable.pop_front() {
-            let Some(at) = self.position(offset) else { continue };
-            if let SlotState::Waiting(work) = &mut self.slots[at].state
-                && let Some(work) = work.take()
-            {
-                self.slots[at].state = SlotState::Running(now);
-                self.running += 1;
-                return Some((offset, work));
-            }
-        }
-        None
-    }
-
-    fn finish(&mut self, offset: i64, outcome: D, more_bytes: usize) -> bool {
-        let Some(at) = self.position(offset) else { return false };
-        if !matches!(self.slots[at].state, SlotState::Running(_)) {
-            return false;
-        }
-        self.running -= 1;
-        self.slots[at].state = SlotState::Finished(outcome);
-        self.slots[at].bytes += more_bytes;
-        self.slot_bytes += more_bytes;
-        self.extend_prefix();
-        if let Some(key) = self.slots[at].key.clone() {
-            self.unblock_key(&key);
-        }
-        true
-    }
-
-    /// The first record of a key is finished: the next one may run.
-    fn unblock_key(&mut self, key: &Bytes) {
-        if let Some(offsets) = self.keys.get_mut(key) {
-            offsets.pop_front();
-            match offsets.front() {
-                Some(next) => self.runnable.push_back(*next),
-                None => {
-                    self.keys.remove(key);
-                }
-            }
-        }
-    }
-
-    /// Drops every record from this position on. Results of those that run are stale.
-    fn truncate(&mut self, from: usize) {
-        let dropped: Vec<_> = self.slots.drain(from..).collect();
-        self.slot_bytes -= dropped.iter().map(|slot| slot.bytes).sum::<usize>();
-        self.finished_prefix = self.finished_prefix.min(from);
-        self.running -= dropped.iter().filter(|slot| matches!(slot.state, SlotState::Running(_))).count();
-        let last_kept = self.slots.back().map_or(i64::MIN, |slot| slot.offset);
-        self.runnable.retain(|offset| *offset <= last_kept);
-        self.keys.retain(|_, offsets| {
-            offsets.retain(|offset| *offset <= last_kept);
-            !offsets.is_empty()
-        });
-    }
-
-    /// Consuming or Draining → Draining. Drops what waits, and all after it: only a contiguous prefix can be committed.
-    fn drain(&mut self) {
-        self.state = PartitionState::Draining;
-        if let Some(first) = self.slots.iter().position(|slot| matches!(slot.state, SlotState::Waiting(_))) {
-            self.truncate(first);
-        }
-    }
-
-    /// Consuming or Draining → Draining, without this record and those after it.
-    fn drain_before(&mut self, offset: i64) {
-        if let Some(from) = self.position(offset) {
-            self.truncate(from);
-            self.state = PartitionState::Draining;
-        }
-    }
-
-    fn extend_prefix(&mut self) {
-        while self.slots.get(self.finished_prefix).is_some_and(RecordSlot::is_finished) {
-            self.finished_prefix += 1;
-        }
-    }
-
-    /// Takes the first record for a commit, if it is finished.
-    fn take_first_finished(&mut self) -> Option<(i64, D)> {
-        let RecordSlot { offset, bytes, state: SlotState::Finished(outcome), .. } =
-            self.slots.pop_front_if(|slot| slot.is_finished())?
-        else {
-            return None;
-        };
-        debug_assert!(self.finished_prefix > 0, "a finished first record belongs to the prefix");
-        self.finished_prefix -= 1;
-        self.slot_bytes -= bytes;
-        self.committing += 1;
-        self.committing_bytes += bytes;
-        Some((offset, outcome))
-    }
-
-    fn bytes(&self) -> usize {
-        self.committing_bytes + self.slot_bytes
-    }
-
-    fn is_idle(&self) -> bool {
-        self.running == 0 && self.committing == 0 && self.finished_prefix == 0
-    }
-
-    fn is_blocked(&self, now: Instant, slow: Duration, full: usize) -> bool {
-        self.slots.len() >= full
-            && self.slots.front().is_some_and(
-                |slot| matches!(slot.state, SlotState::Running(since) if now.saturating_duration_since(since) >= slow),
-            )
-    }
+/// What the next poll may return.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PollRoom {
+    /// The partitions of which it may return nothing.
+    pub full: BTreeSet<TopicPartition>,
+    /// Upper bounds for each of the others; `None` when there is no other.
+    pub of_each: Option<FetchLimits>,
 }
 
 /// The assigned partitions of one worker, with their records in flight.
@@ -308,13 +116,15 @@ impl<W, D> RecordTracker<W, D> {
         }
     }
 
-    /// The next record to run: round-robin over the partitions, and in order within each key.
-    pub fn next_runnable(&mut self, now: Instant) -> Option<(RecordTicket, W)> {
+    /// The next record to run: round-robin over the partitions, and in order within each key. Of a partition that holds its
+    /// share of the window's bytes, only the first unfinished record is run.
+    pub fn next_runnable(&mut self, window: FetchLimits) -> Option<(RecordTicket, W)> {
         let count = self.partitions.len();
+        let max_bytes = self.share(window).max_bytes;
         for step in 0..count {
             let turn = (self.next_turn + step) % count;
             if let Some((at, partition)) = self.partitions.iter_mut().nth(turn)
-                && let Some((offset, work)) = partition.next_runnable(now)
+                && let Some((offset, work)) = partition.next_runnable(max_bytes)
             {
                 self.next_turn = turn + 1;
                 return Some((RecordTicket { at: at.clone(), epoch: partition.epoch, offset }, work));
@@ -362,34 +172,25 @@ impl<W, D> RecordTracker<W, D> {
 
     /// Everything taken is committed, and no longer in flight.
     pub fn committed(&mut self) {
-        for partition in self.partitions.values_mut() {
-            partition.committing = 0;
-            partition.committing_bytes = 0;
-        }
+        self.partitions.values_mut().for_each(AssignedPartition::committed);
     }
 
     /// Records that could be taken for a commit.
     #[must_use]
     pub fn committable(&self) -> usize {
-        self.partitions.values().map(|partition| partition.finished_prefix).sum()
+        self.partitions.values().map(AssignedPartition::committable).sum()
     }
 
     /// Records admitted and not committed.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.partitions.values().map(|partition| partition.slots.len() + partition.committing).sum()
-    }
-
-    /// Bytes held by the records in flight and their outcomes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.partitions.values().map(AssignedPartition::bytes).sum()
+        self.partitions.values().map(AssignedPartition::in_flight).sum()
     }
 
     /// Records that run.
     #[must_use]
     pub fn running(&self) -> usize {
-        self.partitions.values().map(|partition| partition.running).sum()
+        self.partitions.values().map(AssignedPartition::running).sum()
     }
 
     /// Whether nothing of this partition runs, is committed or could be committed; `true` for one that is not assigned.
@@ -410,12 +211,39 @@ impl<W, D> RecordTracker<W, D> {
         self.partitions.keys().cloned().collect()
     }
 
-    /// Partitions whose first record has run for at least `slow` and that hold at least `full` records: to read more of
-    /// them would only fill memory.
+    /// Whether a poll may return records: some partition has room in its share of the window, or none is assigned yet.
     #[must_use]
-    pub fn blocked(&self, now: Instant, slow: Duration, full: usize) -> Vec<TopicPartition> {
-        let blocked = self.partitions.iter().filter(|(_, partition)| partition.is_blocked(now, slow, full));
-        blocked.map(|(at, _)| at.clone()).collect()
+    pub fn has_room(&self, window: FetchLimits) -> bool {
+        let share = self.share(window);
+        self.partitions.is_empty() || self.partitions.values().any(|partition| partition.room(share).is_some())
+    }
+
+    /// What the next poll may return. Partitions that are assigned later have all of their share: until the others have
+    /// committed what they held before, all together may hold up to twice the window.
+    #[must_use]
+    pub fn poll_room(&self, window: FetchLimits) -> PollRoom {
+        let share = self.share(window);
+        let mut full = BTreeSet::new();
+        let mut of_each: Option<FetchLimits> = self.partitions.is_empty().then_some(window);
+        for (at, partition) in &self.partitions {
+            let Some(room) = partition.room(share) else {
+                full.insert(at.clone());
+                continue;
+            };
+            let least = of_each.get_or_insert(room);
+            least.max_records = least.max_records.min(room.max_records);
+            least.max_bytes = least.max_bytes.min(room.max_bytes);
+        }
+        PollRoom { full, of_each }
+    }
+
+    /// An equal share of the window for each assigned partition.
+    fn share(&self, window: FetchLimits) -> FetchLimits {
+        let partitions = self.partitions.len().max(1);
+        FetchLimits {
+            max_records: (window.max_records / partitions).max(1),
+            max_bytes: (window.max_bytes / partitions).max(1),
+        }
     }
 
     fn current(&mut self, ticket: &RecordTicket) -> Option<&mut AssignedPartition<W, D>> {

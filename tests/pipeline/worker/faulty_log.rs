@@ -103,6 +103,10 @@ impl GroupConsumer for FaultyConsumer {
         self.inner.resume(partitions);
     }
 
+    fn limit_each_partition(&mut self, limits: FetchLimits) {
+        self.inner.limit_each_partition(limits);
+    }
+
     fn generation(&self) -> Option<GroupGeneration> {
         self.inner.generation()
     }

@@ -12,6 +12,7 @@ use mfctl_core::ports::{
     ObjectListing, ObjectStore, PutOptions, Result,
 };
 use tokio::io::AsyncRead;
+use tokio::sync::watch;
 
 /// A call that reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,17 +35,41 @@ pub struct FaultyObjects {
     reads: AtomicUsize,
     /// The local file of one object.
     local: Option<(ObjectRef, PathBuf)>,
+    /// Deletes wait until the value is `true`.
+    may_delete: Option<watch::Receiver<bool>>,
+    /// Deletes that were called and have not ended.
+    deletes: AtomicUsize,
 }
 
 impl FaultyObjects {
     pub fn new(inner: &Arc<dyn ObjectStore>, fault: impl Fault) -> Arc<Self> {
-        Arc::new(Self { inner: Arc::clone(inner), fault: Box::new(fault), reads: AtomicUsize::new(0), local: None })
+        Arc::new(Self::of(inner, fault))
     }
 
     /// A store without faults that has this local file for one of its objects.
     pub fn with_local_file(inner: &Arc<dyn ObjectStore>, at: ObjectRef, path: PathBuf) -> Arc<Self> {
-        let local = Some((at, path));
-        Arc::new(Self { inner: Arc::clone(inner), fault: Box::new(|_, _| None), reads: AtomicUsize::new(0), local })
+        Arc::new(Self { local: Some((at, path)), ..Self::of(inner, |_, _| None) })
+    }
+
+    /// A store without faults that deletes nothing until the value is `true`.
+    pub fn with_delayed_deletes(inner: &Arc<dyn ObjectStore>, may_delete: watch::Receiver<bool>) -> Arc<Self> {
+        Arc::new(Self { may_delete: Some(may_delete), ..Self::of(inner, |_, _| None) })
+    }
+
+    fn of(inner: &Arc<dyn ObjectStore>, fault: impl Fault) -> Self {
+        Self {
+            inner: Arc::clone(inner),
+            fault: Box::new(fault),
+            reads: AtomicUsize::new(0),
+            local: None,
+            may_delete: None,
+            deletes: AtomicUsize::new(0),
+        }
+    }
+
+    /// How many deletes were called and have not ended.
+    pub fn deletes(&self) -> usize {
+        self.deletes.load(Ordering::SeqCst)
     }
 
     /// How often the bytes of an object were asked for.
@@ -110,7 +135,13 @@ impl ObjectStore for FaultyObjects {
     }
 
     async fn delete(&self, at: &[ObjectRef]) -> Result<()> {
-        self.inner.delete(at).await
+        self.deletes.fetch_add(1, Ordering::SeqCst);
+        if let Some(mut may_delete) = self.may_delete.clone() {
+            may_delete.wait_for(|may_delete| *may_delete).await.unwrap();
+        }
+        let deleted = self.inner.delete(at).await;
+        self.deletes.fetch_sub(1, Ordering::SeqCst);
+        deleted
     }
 
     async fn list(

@@ -11,8 +11,8 @@ use mfctl::pipeline::persist::{Persist, PersistEffect};
 use mfctl::pipeline::scratch::Scratch;
 use mfctl::pipeline::store_check::StoreBaseline;
 use mfctl::pipeline::worker::{
-    self, CleanupFailure, PipelineStep, RecordContext, StepError, StepOutput, Tuning, Until, WorkerHealth,
-    WorkerOptions, WorkerOutcome, WorkerPorts,
+    self, PipelineStep, RecordContext, StepError, StepOutput, Tuning, Until, WorkerHealth, WorkerOptions,
+    WorkerOutcome, WorkerPorts,
 };
 use mfctl_core::domain::event::{EventEnvelope, IngestRaw, Metadata};
 use mfctl_core::domain::names::Buckets;
@@ -295,6 +295,8 @@ pub enum ScriptedAction {
     Fail(StepError),
     Panic,
     Sleep(Duration),
+    /// Wait until the value is `true`.
+    WaitFor(watch::Receiver<bool>),
     /// Persist, and add this many bytes to its output.
     GrowOutput(usize),
 }
@@ -352,6 +354,7 @@ impl PipelineStep for ScriptedStep {
             ScriptedAction::Fail(error) => return Err(error),
             ScriptedAction::Panic => panic!("as scripted"),
             ScriptedAction::Sleep(time) => mfctl_core::wait::pause(time).await,
+            ScriptedAction::WaitFor(mut value) => drop(value.wait_for(|value| *value).await.unwrap()),
         }
         let StepOutput { mut records, effect: persist, weight_bytes } = self.persist.run(cx, input).await?;
         if grow > 0 {
@@ -368,7 +371,7 @@ impl PipelineStep for ScriptedStep {
         self.persist.finish(&effects.iter().map(|effect| &effect.persist).collect::<Vec<_>>()).await
     }
 
-    async fn after_commit(&self, effects: &[&ScriptedEffect]) -> Result<(), CleanupFailure> {
-        self.persist.after_commit(&effects.iter().map(|effect| &effect.persist).collect::<Vec<_>>()).await
+    fn staged_object(&self, effect: ScriptedEffect) -> Option<ObjectRef> {
+        self.persist.staged_object(effect.persist)
     }
 }

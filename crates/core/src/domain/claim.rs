@@ -194,9 +194,14 @@ pub enum ClaimGround {
     /// It was sent by a redrive of this record's dead letter, which proves that this record emitted nothing. It may take a
     /// free claim, and that of this record.
     Redrive(ClaimOwner),
-    /// This record will never be processed by its group, and neither its output nor its dead letter is in the log. It may take
-    /// that claim while it is not done.
-    Abandoned(ClaimOwner),
+    /// The record that holds the claim since this epoch will not be processed under it, and neither its output nor its dead
+    /// letter is in the log. It may take exactly that claim while it is not done.
+    Abandoned {
+        /// The record that holds the claim.
+        holder: ClaimOwner,
+        /// The epoch of the claim. Once another record, or the same one, has taken it since, it is not this claim any more.
+        epoch: Option<ClaimEpoch>,
+    },
 }
 
 /// The epoch of a request, and which claims of earlier ones it can trust.
@@ -233,12 +238,14 @@ pub fn take(
     let Some(stored) = stored else { return ClaimDecision::Take };
     let is_own = stored.owner.is_same_record(record);
     let is_abandoned = match ground {
-        ClaimGround::Abandoned(abandoned) => stored.owner.is_same_record(abandoned) && !stored.state.is_done(),
+        ClaimGround::Abandoned { holder, epoch } => {
+            stored.owner.is_same_record(holder) && stored.epoch == *epoch && !stored.state.is_done()
+        }
         ClaimGround::Delivered | ClaimGround::Redrive(_) => false,
     };
     let is_redriven = match ground {
         ClaimGround::Redrive(replaced) => !is_own && stored.owner.is_same_record(replaced),
-        ClaimGround::Delivered | ClaimGround::Abandoned(_) => false,
+        ClaimGround::Delivered | ClaimGround::Abandoned { .. } => false,
     };
     if is_abandoned || is_redriven {
         return ClaimDecision::Take;
@@ -302,7 +309,7 @@ mod tests {
         };
         let replaced = ClaimGround::Redrive(owner(5, Some("a")));
         let replaced_other = ClaimGround::Redrive(owner(4, Some("a")));
-        let abandoned = ClaimGround::Abandoned(owner(5, None));
+        let abandoned = ClaimGround::Abandoned { holder: owner(5, None), epoch: Some(ClaimEpoch(2)) };
         for (state, delivered, redriven, if_abandoned) in [
             (Open, false, true, true),
             (DeadLetterPending, false, true, true),
@@ -334,7 +341,9 @@ mod tests {
         };
         assert_eq!(asked(3, 4, &ClaimGround::Delivered), ClaimDecision::Doubt);
         assert_eq!(asked(4, 4, &ClaimGround::Delivered), ClaimDecision::Take);
-        assert_eq!(asked(3, 4, &ClaimGround::Abandoned(owner(5, Some("a")))), ClaimDecision::Take);
+        let abandoned = |epoch| ClaimGround::Abandoned { holder: owner(5, Some("a")), epoch: Some(ClaimEpoch(epoch)) };
+        assert_eq!(asked(3, 4, &abandoned(3)), ClaimDecision::Take);
+        assert_eq!(asked(3, 4, &abandoned(2)), ClaimDecision::Doubt, "it was taken again since");
         let old = StoredClaim { epoch: None, ..claim(5, 0, ClaimState::Open) };
         let epoch = RequestEpoch { epoch: ClaimEpoch(5), trusted_from: ClaimEpoch(5) };
         let decision = take(Some(&old), &owner(5, None), epoch, &ClaimGround::Delivered);

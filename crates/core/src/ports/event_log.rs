@@ -340,6 +340,10 @@ pub trait GroupConsumer: Send {
     /// Resumes these partitions.
     fn resume(&mut self, partitions: &[TopicPartition]);
 
+    /// Sets upper bounds of what one poll returns of each partition, within the limits of the poll; until then there are
+    /// none. A partition's first record of a poll is returned whatever its size.
+    fn limit_each_partition(&mut self, limits: FetchLimits);
+
     /// The member's generation and id, as of the last poll; `None` while it is not in its group. Whoever is assigned a
     /// partition later has a higher generation, unless the group was deleted or expired in between.
     fn generation(&self) -> Option<GroupGeneration>;

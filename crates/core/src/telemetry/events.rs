@@ -224,6 +224,27 @@ impl WorkerEvent for StagingDeleteFailed<'_> {
     }
 }
 
+/// More staged objects were to be deleted than a worker remembers.
+#[derive(Debug)]
+pub struct StagingDeletesSkipped {
+    /// Stage of the worker.
+    pub stage: Stage,
+    /// Objects left in the staging bucket.
+    pub objects: u64,
+    /// Whether these are the first since all that were remembered had been deleted. Only then this is logged.
+    pub is_first: bool,
+}
+
+impl WorkerEvent for StagingDeletesSkipped {
+    fn emit(&self, metrics: &Metrics) {
+        metrics.staging_deletes_failed(self.stage, self.objects);
+        if self.is_first {
+            warn!(stage = %self.stage, "the object store deletes staged objects more slowly than they are settled; those that \
+                do not fit the queue are left as garbage");
+        }
+    }
+}
+
 /// The worker stopped its intake and drains what is in flight.
 #[derive(Debug)]
 pub struct WorkerStopping<'a> {

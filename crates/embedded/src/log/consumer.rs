@@ -34,6 +34,8 @@ pub(super) struct EmbeddedConsumer {
     topics: Vec<Arc<Topic>>,
     member: MemberSession,
     owned: OwnedPartitions,
+    /// Of what one poll returns of each partition; `None` until they are set.
+    partition_limits: Option<FetchLimits>,
     /// What the next polls return before they read the log.
     events: VecDeque<Poll>,
     cursor: CommitCursor,
@@ -74,6 +76,7 @@ impl EmbeddedConsumer {
             subscription,
             topics,
             owned: OwnedPartitions::default(),
+            partition_limits: None,
             events: VecDeque::new(),
             settlement: SettlementState::Idle,
         };
@@ -175,13 +178,14 @@ impl EmbeddedConsumer {
         let id = self.member.id.clone();
         let applied = self.member.generation();
         let positions = self.owned.fetch_positions();
+        let of_each = self.partition_limits.unwrap_or(limits);
         let read = move |c: &Connection| {
             let Some(generation) = membership::generation(c, &id)? else { return Ok(GroupRead::Evicted) };
             if Some(generation) != applied {
                 let assignment = membership::assignment(c, group_id, &id)?;
                 return Ok(GroupRead::Rebalanced { generation, assignment });
             }
-            let (records, positions) = fetch::fetch_evenly(c, positions, limits)?;
+            let (records, positions) = fetch::fetch_evenly(c, positions, limits, of_each)?;
             Ok(GroupRead::Records { records, positions })
         };
         self.log.db.read("poll", read).await
@@ -279,6 +283,10 @@ impl GroupConsumer for EmbeddedConsumer {
 
     fn resume(&mut self, partitions: &[TopicPartition]) {
         self.owned.set_paused(partitions, false);
+    }
+
+    fn limit_each_partition(&mut self, limits: FetchLimits) {
+        self.partition_limits = Some(limits);
     }
 
     fn generation(&self) -> Option<GroupGeneration> {

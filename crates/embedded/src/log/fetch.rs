@@ -37,29 +37,33 @@ impl RecordPage {
             || (!self.records.is_empty() && self.bytes >= self.limits.max_bytes)
     }
 
-    /// Adds at most `quota` records of one partition from the position to before `high`. Returns the next offset to
-    /// read.
-    fn read(&mut self, c: &Connection, from: &FetchPosition, high: i64, quota: usize) -> Result<i64> {
-        let quota = quota.min(self.limits.max_records.max(1).saturating_sub(self.records.len()));
+    /// Adds records of one partition within `quota` from the position to before `high`. Returns the next offset to read.
+    fn read(&mut self, c: &Connection, from: &FetchPosition, high: i64, quota: FetchLimits) -> Result<i64> {
+        let room = self.limits.max_records.max(1).saturating_sub(self.records.len());
+        let max_records = quota.max_records.max(1).min(room);
         let sql = "SELECT \"offset\", ts_ms, key, value, headers FROM records
                    WHERE part_id = ?1 AND \"offset\" >= ?2 AND \"offset\" < ?3 ORDER BY \"offset\" LIMIT ?4";
         let mut statement = c.prepare_cached(sql).during(WHAT)?;
-        let mut rows = statement.query((from.part_id, from.offset, high, quota as i64)).during(WHAT)?;
+        let mut rows = statement.query((from.part_id, from.offset, high, max_records as i64)).during(WHAT)?;
         let mut taken = 0;
+        let mut taken_bytes = 0;
         let mut next = from.offset;
         while let Some(row) = rows.next().during(WHAT)? {
             let size = size_of(row).during(WHAT)?;
-            if !self.records.is_empty() && self.bytes + size > self.limits.max_bytes {
+            let page_is_full = !self.records.is_empty() && self.bytes + size > self.limits.max_bytes;
+            let quota_is_full = taken > 0 && taken_bytes + size > quota.max_bytes;
+            if page_is_full || quota_is_full {
                 return Ok(next);
             }
             let record = record(row, &from.at)?;
             next = record.address.offset + 1;
             taken += 1;
+            taken_bytes += size;
             self.bytes += size;
             self.records.push(record);
         }
-        // Fewer than the quota: the offsets between the last record and `high` are compacted or empty.
-        Ok(if taken < quota { high.max(from.offset) } else { next })
+        // Fewer than were asked for: the offsets between the last record and `high` are compacted or empty.
+        Ok(if taken < max_records { high.max(from.offset) } else { next })
     }
 }
 
@@ -68,17 +72,17 @@ pub(super) fn fetch(c: &Connection, from: FetchPosition, limits: FetchLimits) ->
     let span = topics::span(c, from.part_id)?;
     let from = FetchPosition { offset: from.offset.max(span.low), ..from };
     let mut page = RecordPage::new(limits);
-    let next_offset =
-        if from.offset < span.high { page.read(c, &from, span.high, usize::MAX >> 1)? } else { from.offset };
+    let next_offset = if from.offset < span.high { page.read(c, &from, span.high, limits)? } else { from.offset };
     Ok(FetchedRecords { records: page.records, next_offset, span })
 }
 
-/// Fetches from every partition that has records after its position, an even part of the limit from each. Returns the
-/// records and the next position in each partition that was read.
+/// Fetches from every partition that has records after its position, an even part of the limit from each, within
+/// `of_each`. Returns the records and the next position in each partition that was read.
 pub(super) fn fetch_evenly(
     c: &Connection,
     positions: Vec<FetchPosition>,
     limits: FetchLimits,
+    of_each: FetchLimits,
 ) -> Result<(Vec<Record>, Vec<FetchPosition>)> {
     let mut lagging = Vec::new();
     for position in positions {
@@ -88,7 +92,8 @@ pub(super) fn fetch_evenly(
             lagging.push((FetchPosition { offset, ..position }, span.high));
         }
     }
-    let quota = limits.max_records.max(1).div_ceil(lagging.len().max(1));
+    let even = limits.max_records.max(1).div_ceil(lagging.len().max(1));
+    let quota = FetchLimits { max_records: even.min(of_each.max_records), ..of_each };
     let mut page = RecordPage::new(limits);
     let mut next = Vec::with_capacity(lagging.len());
     for (from, high) in lagging {

@@ -15,7 +15,7 @@ use rdkafka::error::KafkaResult;
 use rdkafka_sys::RDKafkaErrorCode as Code;
 use tokio::sync::Notify;
 
-use super::partition::{BufferedPartition, PollBatch};
+use super::partition::{BufferedPartition, PartitionQuota, PollBatch};
 use crate::clients::KafkaClients;
 use crate::context::{RawConsumer, Rebalance};
 use crate::ffi::{GroupMetadata, PartitionQueue};
@@ -76,6 +76,8 @@ pub(super) struct Assignment {
     /// The member id and the generation at the last change of the assignment.
     member: Option<GroupGeneration>,
     paused: HashSet<TopicPartition>,
+    /// Of what one poll returns of each partition; `None` until they are set.
+    pub(super) partition_limits: Option<FetchLimits>,
     /// Changes of the assignment that were not reported to the caller yet.
     event_queue: VecDeque<Poll>,
     /// Whether an assignment came since the last release.
@@ -102,6 +104,7 @@ impl Assignment {
             group,
             member: None,
             paused: HashSet::new(),
+            partition_limits: None,
             event_queue: VecDeque::new(),
             assigned_since_release: false,
             needs_rewind: false,
@@ -338,8 +341,11 @@ impl Assignment {
     /// every partition is paused or being revoked; else the records, and the partition that cannot be read.
     pub(super) fn collect(&mut self, limits: FetchLimits) -> Option<CollectedRecords> {
         let mut batch = PollBatch::new(limits);
-        let mut open: Vec<(&TopicPartition, &mut BufferedPartition)> =
-            self.owned.iter_mut().filter(|(at, owned)| !owned.is_revoking && !self.paused.contains(at)).collect();
+        let of_each = PartitionQuota::new(self.partition_limits.unwrap_or(limits));
+        let is_open = |at: &TopicPartition, owned: &BufferedPartition| !owned.is_revoking && !self.paused.contains(at);
+        let open = self.owned.iter_mut().filter(|(at, owned)| is_open(at, owned));
+        let mut open: Vec<(&TopicPartition, &mut BufferedPartition, PartitionQuota)> =
+            open.map(|(at, owned)| (at, owned, of_each.clone())).collect();
         if open.is_empty() {
             return None;
         }
@@ -350,12 +356,13 @@ impl Assignment {
         let mut has_more = true;
         while has_more && !batch.is_full {
             has_more = false;
-            for (at, owned) in &mut open {
+            for (at, owned, quota) in open.iter_mut().filter(|(_, _, quota)| quota.room() > 0) {
                 if !owned.has_buffered() {
-                    failed = owned.refill(at, batch.room().max(1)).map(|code| ((*at).clone(), code)).or(failed);
+                    let room = batch.room().min(quota.room()).max(1);
+                    failed = owned.refill(at, room).map(|code| ((*at).clone(), code)).or(failed);
                 }
                 has_more |= owned.has_buffered();
-                batch.take(owned);
+                batch.take(owned, quota);
                 if batch.is_full {
                     break;
                 }

@@ -222,6 +222,10 @@ impl KafkaMember {
         self.assignment.resume(partitions);
     }
 
+    pub(super) fn limit_each_partition(&mut self, limits: FetchLimits) {
+        self.assignment.partition_limits = Some(limits);
+    }
+
     /// The generation and the id of this member, as of the last change of its assignment.
     pub(super) fn generation(&self) -> Option<GroupGeneration> {
         self.assignment.generation()

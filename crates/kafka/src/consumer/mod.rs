@@ -62,6 +62,12 @@ impl GroupConsumer for KafkaConsumer {
         }
     }
 
+    fn limit_each_partition(&mut self, limits: FetchLimits) {
+        if let Ok(member) = self.member() {
+            member.limit_each_partition(limits);
+        }
+    }
+
     fn generation(&self) -> Option<GroupGeneration> {
         self.0.as_deref().and_then(KafkaMember::generation)
     }

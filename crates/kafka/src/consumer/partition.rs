@@ -74,6 +74,40 @@ impl BufferedPartition {
     }
 }
 
+/// What a poll may still return of one partition.
+#[derive(Debug, Clone)]
+pub(super) struct PartitionQuota {
+    left: FetchLimits,
+    is_untouched: bool,
+}
+
+impl PartitionQuota {
+    /// A partition's first record is returned whatever its size.
+    pub(super) fn new(limits: FetchLimits) -> Self {
+        Self { left: FetchLimits { max_records: limits.max_records.max(1), ..limits }, is_untouched: true }
+    }
+
+    /// How many more records may be returned.
+    pub(super) fn room(&self) -> usize {
+        self.left.max_records
+    }
+
+    fn admits(&self, bytes: usize) -> bool {
+        self.is_untouched || (self.left.max_records > 0 && bytes <= self.left.max_bytes)
+    }
+
+    fn take(&mut self, bytes: usize) {
+        self.left.max_records -= 1;
+        self.left.max_bytes = self.left.max_bytes.saturating_sub(bytes);
+        self.is_untouched = false;
+    }
+
+    /// Its next record does not fit.
+    fn end(&mut self) {
+        self.left.max_records = 0;
+    }
+}
+
 /// The records of one poll.
 pub(super) struct PollBatch {
     limits: FetchLimits,
@@ -87,10 +121,16 @@ impl PollBatch {
         Self { limits, records: Vec::new(), bytes: 0, is_full: false }
     }
 
-    /// Delivers a partition's buffered records until the batch is full.
-    pub(super) fn take(&mut self, owned: &mut BufferedPartition) {
+    /// Delivers a partition's buffered records until the batch or the partition's quota is full.
+    pub(super) fn take(&mut self, owned: &mut BufferedPartition, quota: &mut PartitionQuota) {
         while let Some(record) = owned.buffered.pop_front() {
-            let bytes = self.bytes + record.size_bytes();
+            let size = record.size_bytes();
+            if !quota.admits(size) {
+                quota.end();
+                owned.buffered.push_front(record);
+                return;
+            }
+            let bytes = self.bytes + size;
             let fits = self.records.len() < self.limits.max_records && bytes <= self.limits.max_bytes;
             if !fits && !self.records.is_empty() {
                 self.is_full = true;
@@ -99,6 +139,7 @@ impl PollBatch {
             }
             owned.delivered = Some(record.address.offset + 1);
             self.bytes = bytes;
+            quota.take(size);
             self.records.push(record);
         }
         self.is_full |= self.room() == 0;
@@ -110,5 +151,25 @@ impl PollBatch {
             true => 0,
             false => self.limits.max_records.saturating_sub(self.records.len()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_admits_a_first_record_of_any_size_and_ends_with_its_records_or_bytes() {
+        let mut quota = PartitionQuota::new(FetchLimits { max_records: 3, max_bytes: 100 });
+        assert!(quota.admits(1000));
+        quota.take(1000);
+        assert!(!quota.admits(1));
+        let mut quota = PartitionQuota::new(FetchLimits { max_records: 3, max_bytes: 100 });
+        for room in [2, 1, 0] {
+            assert!(quota.admits(10));
+            quota.take(10);
+            assert_eq!(quota.room(), room);
+        }
+        assert!(!quota.admits(10));
     }
 }

@@ -111,14 +111,15 @@ struct GroundColumns<'a> {
     other_topic_id: Option<&'a TopicId>,
     other_partition: u32,
     other_offset: i64,
+    other_epoch: Option<i64>,
 }
 
 impl<'a> GroundColumns<'a> {
     fn of(ground: &'a ClaimGround) -> Option<Self> {
-        let (ground, ClaimOwner { record, topic_id }) = match ground {
+        let (ground, ClaimOwner { record, topic_id }, epoch) = match ground {
             ClaimGround::Delivered => return None,
-            ClaimGround::Redrive(replaced) => ("redrive", replaced),
-            ClaimGround::Abandoned(abandoned) => ("abandoned", abandoned),
+            ClaimGround::Redrive(replaced) => ("redrive", replaced, None),
+            ClaimGround::Abandoned { holder, epoch } => ("abandoned", holder, *epoch),
         };
         Some(Self {
             ground,
@@ -126,6 +127,7 @@ impl<'a> GroundColumns<'a> {
             other_topic_id: topic_id.as_ref(),
             other_partition: record.partition,
             other_offset: record.offset,
+            other_epoch: epoch.map(|epoch| epoch.0),
         })
     }
 }

@@ -1,5 +1,9 @@
 //! Copies objects within the store: verified first, by the store's checksum or else by reading, then copied without being
 //! downloaded.
+//!
+//! A large object is copied in parts. Where the key of the target contains the digest of its content, a copy that was dropped
+//! (at a rebalance, at a shutdown) or failed for want of the store is continued by the next one, in this process or another:
+//! every copy to such a key is of the same bytes. Parts of any other copy are removed when it is dropped or fails.
 
 use std::sync::Arc;
 
@@ -10,23 +14,37 @@ use super::encoding::percent_encode;
 use super::error::S3Error;
 use super::read::{ObjectHead, ObjectReader};
 use super::requests::{REQUEST_TIMEOUT, Requests, server_side_timeout};
-use super::uploads::UploadClient;
-use mfctl_core::domain::ObjectRef;
+use super::uploads::{ActiveUpload, StoredParts, TemporaryUpload, UploadClient};
+use mfctl_core::domain::{ObjectRef, object_keys};
 use mfctl_core::ports::{ContentDigest, CopyOutcome, Error, ErrorKind, Result};
 
-const GIB: u64 = 1024 * 1024 * 1024;
-/// The largest object that the protocol copies in one request.
-const MAX_SINGLE_COPY_BYTES: u64 = 5 * GIB;
-/// The size of the parts in which larger objects are copied.
-const PART_BYTES: u64 = GIB;
+const MIB: u64 = 1024 * 1024;
 /// Parts that are copied at the same time.
 const MAX_PARTS_IN_FLIGHT: usize = 8;
+
+/// How objects are copied, by their size.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CopySizes {
+    /// The largest object that is copied in one request.
+    max_single_bytes: u64,
+    /// The size of the parts in which larger objects are copied.
+    part_bytes: u64,
+}
+
+impl Default for CopySizes {
+    /// The protocol copies at most 5 GiB in one request. The largest object, of 5 TiB, has 8192 parts of 640 MiB; the protocol
+    /// allows 10,000. Releases that did not verify the source before the copy made parts of 1 GiB, which are not continued.
+    fn default() -> Self {
+        Self { max_single_bytes: 5 * 1024 * MIB, part_bytes: 640 * MIB }
+    }
+}
 
 /// Copies objects.
 pub(super) struct ObjectCopier {
     requests: Arc<Requests>,
     reader: ObjectReader,
     uploads: Arc<UploadClient>,
+    sizes: CopySizes,
 }
 
 /// One copy in parts.
@@ -36,12 +54,23 @@ struct PartCopy<'a> {
     size_bytes: u64,
     /// The ETag of the source: a source that is replaced meanwhile fails the copy.
     etag: &'a str,
-    upload_id: &'a str,
+    upload: ActiveUpload<'a>,
+    /// The parts of an earlier copy; none in a new upload.
+    stored: StoredParts,
+}
+
+/// The unfinished uploads of the target.
+#[derive(Default)]
+struct EarlierCopies<'a> {
+    /// The one with the most parts that this copy can continue.
+    resumable: Option<(ActiveUpload<'a>, StoredParts)>,
+    /// The ids of the others.
+    others: Vec<String>,
 }
 
 impl ObjectCopier {
     pub(super) fn new(requests: Arc<Requests>, reader: ObjectReader, uploads: Arc<UploadClient>) -> Self {
-        Self { requests, reader, uploads }
+        Self { requests, reader, uploads, sizes: CopySizes::default() }
     }
 
     /// See [`mfctl_core::ports::ObjectStore::copy`].
@@ -61,8 +90,8 @@ impl ObjectCopier {
         if found != *expected {
             return Ok(CopyOutcome::WrongSource { found });
         }
-        if expected.size_bytes > MAX_SINGLE_COPY_BYTES {
-            return self.copy_in_parts(from, to, &source).await;
+        if expected.size_bytes > self.sizes.max_single_bytes {
+            return self.copy_in_parts(from, to, &source, expected).await;
         }
         match self.copy_in_one_request(from, to, &source, true).await {
             Ok(()) => Ok(CopyOutcome::Copied),
@@ -124,49 +153,132 @@ impl ObjectCopier {
         }
     }
 
-    async fn copy_in_parts(&self, from: &ObjectRef, to: &ObjectRef, source: &ObjectHead) -> Result<CopyOutcome> {
+    async fn copy_in_parts(
+        &self,
+        from: &ObjectRef,
+        to: &ObjectRef,
+        source: &ObjectHead,
+        expected: &ContentDigest,
+    ) -> Result<CopyOutcome> {
+        match self.try_copy_in_parts(from, to, source, expected).await {
+            // Completed by another copy, or aborted by another client.
+            Err(error) if error.has_code("NoSuchUpload") => match self.reader.head(to).await? {
+                Some(target) => return self.compare_target(from, to, &target, expected).await,
+                None => self.try_copy_in_parts(from, to, source, expected).await?,
+            },
+            copied => copied?,
+        }
+        Ok(CopyOutcome::Copied)
+    }
+
+    async fn try_copy_in_parts(
+        &self,
+        from: &ObjectRef,
+        to: &ObjectRef,
+        source: &ObjectHead,
+        expected: &ContentDigest,
+    ) -> Result<(), S3Error> {
+        let names_content = object_keys::digest_in_key(&to.key) == Some(expected.sha256);
+        let EarlierCopies { resumable, others } = match names_content {
+            true => self.earlier_copies(to, source.size_bytes).await?,
+            false => EarlierCopies::default(),
+        };
+        let (upload, stored) = match resumable {
+            Some(resumable) => resumable,
+            None => (self.create_upload(from, to, source).await?, StoredParts::default()),
+        };
+        let temporary = (!names_content).then(|| TemporaryUpload::new(&self.uploads, to, upload.id()));
+        let copy = PartCopy { from, to, size_bytes: source.size_bytes, etag: &source.etag, upload, stored };
+        match self.copy_parts(&copy).await {
+            Ok(()) => {
+                if let Some(temporary) = temporary {
+                    temporary.completed();
+                }
+                for id in others {
+                    self.uploads.abort(to, &id).await;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                if names_content && !error.error.kind().is_dependency() {
+                    self.uploads.abort(to, copy.upload.id()).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The unfinished uploads of a key that contains the digest of its content.
+    async fn earlier_copies(&self, to: &ObjectRef, size_bytes: u64) -> Result<EarlierCopies<'_>, S3Error> {
+        let mut found = EarlierCopies::default();
+        for id in self.uploads.unfinished_of(to).await? {
+            let Some(active) = self.uploads.claim(&id) else { continue };
+            let Some(stored) = self.uploads.parts_of(to, &id).await? else { continue };
+            let most_parts = found.resumable.as_ref().map_or(0, |(_, stored)| stored.count());
+            if stored.count() > most_parts && stored.are_of_size(size_bytes, self.sizes.part_bytes) {
+                let fewer = found.resumable.replace((active, stored));
+                found.others.extend(fewer.map(|(active, _)| active.id().to_owned()));
+            } else {
+                found.others.push(id);
+            }
+        }
+        if let Some((_, stored)) = &found.resumable {
+            tracing::info!(object = %to, parts = stored.count(), "resuming an interrupted copy");
+        }
+        Ok(found)
+    }
+
+    async fn create_upload(
+        &self,
+        from: &ObjectRef,
+        to: &ObjectRef,
+        source: &ObjectHead,
+    ) -> Result<ActiveUpload<'_>, S3Error> {
         let what = || format!("copy object {from} to {to}");
         let name = self.requests.wire_name(&to.bucket);
         let create = self.requests.metadata().create_multipart_upload().bucket(name).key(to.key.as_str());
         let create = create.set_content_type(source.content_type.clone());
         let created = self.requests.send(what, REQUEST_TIMEOUT, create.send()).await?;
-        let upload_id = created.upload_id().unwrap_or_default();
-        let _active = self.uploads.claim(upload_id);
-        let copy = PartCopy { from, to, size_bytes: source.size_bytes, etag: &source.etag, upload_id };
-        let copied = self.copy_parts(&copy).await;
-        if copied.is_err() {
-            self.uploads.abort(to, upload_id).await;
+        let id = created.upload_id().unwrap_or_default();
+        if id.is_empty() {
+            return Err(Error::new(ErrorKind::Internal, what()).because("the upload has no id").into());
         }
-        Ok(copied.map(|()| CopyOutcome::Copied)?)
+        let upload = self.uploads.claim(id);
+        // Another copy of this process found the new upload in a list, and continues it.
+        Ok(upload.ok_or_else(|| Error::new(ErrorKind::Throttled, what()).because("it is being copied already"))?)
     }
 
     async fn copy_parts(&self, copy: &PartCopy<'_>) -> Result<(), S3Error> {
         let to = copy.to;
-        let count = i32::try_from(copy.size_bytes.div_ceil(PART_BYTES)).unwrap_or(i32::MAX);
+        let count = i32::try_from(copy.size_bytes.div_ceil(self.sizes.part_bytes)).unwrap_or(i32::MAX);
         let parts = stream::iter(1..=count).map(|number| self.copy_part(copy, number));
         let parts: Vec<CompletedPart> = parts.buffered(MAX_PARTS_IN_FLIGHT).try_collect().await?;
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let name = self.requests.wire_name(&to.bucket);
         let request = self.requests.data().complete_multipart_upload().bucket(name).key(to.key.as_str());
-        let request = request.upload_id(copy.upload_id).multipart_upload(parts);
+        let request = request.upload_id(copy.upload.id()).multipart_upload(parts);
         let what = || format!("complete the upload of object {to}");
         self.requests.send(what, server_side_timeout(copy.size_bytes), request.send()).await.map(drop)
     }
 
     async fn copy_part(&self, copy: &PartCopy<'_>, number: i32) -> Result<CompletedPart, S3Error> {
         let PartCopy { from, to, .. } = *copy;
-        let first = u64::from(number.unsigned_abs() - 1) * PART_BYTES;
-        let last = (first + PART_BYTES).min(copy.size_bytes) - 1;
+        if let Some(etag) = copy.stored.etag(number) {
+            return Ok(CompletedPart::builder().part_number(number).e_tag(etag).build());
+        }
+        let part_bytes = self.sizes.part_bytes;
+        let first = u64::from(number.unsigned_abs() - 1) * part_bytes;
+        let last = (first + part_bytes).min(copy.size_bytes) - 1;
         let name = self.requests.wire_name(&to.bucket);
         let request = self.requests.data().upload_part_copy().bucket(name).key(to.key.as_str());
         let request = request
-            .upload_id(copy.upload_id)
+            .upload_id(copy.upload.id())
             .part_number(number)
             .copy_source(self.copy_source(from))
             .copy_source_if_match(copy.etag)
             .copy_source_range(format!("bytes={first}-{last}"));
         let what = || format!("copy part {number} of object {from} to {to}");
-        let response = self.requests.send(what, server_side_timeout(PART_BYTES), request.send()).await?;
+        let response = self.requests.send(what, server_side_timeout(part_bytes), request.send()).await?;
         let Some(etag) = response.copy_part_result().and_then(|copied| copied.e_tag()) else {
             return Err(Error::new(ErrorKind::Internal, what()).because("the response has no ETag").into());
         };
@@ -177,3 +289,6 @@ impl ObjectCopier {
 fn replaced_meanwhile(from: &ObjectRef, to: &ObjectRef) -> Error {
     Error::new(ErrorKind::Throttled, format!("copy object {from} to {to}: {from} was replaced meanwhile"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_sdk_s3::types::{ChecksumAlgorithm, MultipartUpload};
+use tokio::runtime::Handle;
 
 use super::convert::{size, timestamp};
 use super::digest;
@@ -48,15 +49,24 @@ impl StoredParts {
         self.by_number.values().next().map(|part| part.checksum_sha256.is_some()).or(self.is_checksummed)
     }
 
+    /// Whether all are parts of an object of this size in parts of `part_size`.
+    pub(super) fn are_of_size(&self, object_size: u64, part_size: u64) -> bool {
+        self.by_number.iter().all(|(number, part)| {
+            let offset = u64::from(number.unsigned_abs()).saturating_sub(1).saturating_mul(part_size);
+            part.bytes == object_size.saturating_sub(offset).min(part_size)
+        })
+    }
+
+    /// The ETag of a part that the store has.
+    pub(super) fn etag(&self, number: i32) -> Option<&str> {
+        self.by_number.get(&number).map(|part| part.etag.as_str())
+    }
+
     /// The part size of the upload: the default, unless the parts have another size that the protocol allows.
     pub(super) fn part_size(&self, object_size: u64, default: u64) -> u64 {
-        let has_default_size = |(number, part): (&i32, &StoredPart)| {
-            let offset = u64::from(number.unsigned_abs()).saturating_sub(1).saturating_mul(default);
-            part.bytes == object_size.saturating_sub(offset).min(default)
-        };
         let largest = self.by_number.values().map(|part| part.bytes).max().unwrap_or(default);
         let is_allowed = largest >= parts::MIN_PART_BYTES && object_size.div_ceil(largest) <= parts::MAX_PARTS;
-        if self.by_number.iter().all(has_default_size) || !is_allowed { default } else { largest }
+        if self.are_of_size(object_size, default) || !is_allowed { default } else { largest }
     }
 
     /// The ETag of this part if the store has it with the same bytes, and whether the store keeps its checksum.
@@ -86,6 +96,34 @@ impl ActiveUpload<'_> {
 impl Drop for ActiveUpload<'_> {
     fn drop(&mut self) {
         self.client.active.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
+/// An upload of which nothing is kept unless it is completed: dropped before, it is aborted by a task of its own.
+pub(super) struct TemporaryUpload {
+    client: Arc<UploadClient>,
+    at: ObjectRef,
+    id: Option<String>,
+}
+
+impl TemporaryUpload {
+    pub(super) fn new(client: &Arc<UploadClient>, at: &ObjectRef, id: &str) -> Self {
+        Self { client: client.clone(), at: at.clone(), id: Some(id.to_owned()) }
+    }
+
+    /// The upload was completed.
+    pub(super) fn completed(mut self) {
+        self.id = None;
+    }
+}
+
+impl Drop for TemporaryUpload {
+    fn drop(&mut self) {
+        if let (Some(id), Ok(runtime)) = (self.id.take(), Handle::try_current()) {
+            let client = self.client.clone();
+            let at = self.at.clone();
+            runtime.spawn(async move { client.abort(&at, &id).await });
+        }
     }
 }
 

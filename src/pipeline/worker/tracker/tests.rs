@@ -11,16 +11,19 @@ fn key(text: &str) -> Option<Bytes> {
     Some(Bytes::copy_from_slice(text.as_bytes()))
 }
 
+/// A window that holds whatever the tests admit.
+const WIDE: FetchLimits = FetchLimits { max_records: 1000, max_bytes: 100_000 };
+
 struct TrackerBench {
     tracker: RecordTracker<i64, i64>,
-    now: Instant,
+    window: FetchLimits,
 }
 
 impl TrackerBench {
     fn new(partitions: u32) -> Self {
         let mut tracker = RecordTracker::default();
         (0..partitions).for_each(|partition| tracker.assign(at(partition)));
-        Self { tracker, now: Instant::now() }
+        Self { tracker, window: WIDE }
     }
 
     fn ticket(&self, partition: u32, offset: i64) -> RecordTicket {
@@ -33,7 +36,7 @@ impl TrackerBench {
     }
 
     fn next(&mut self) -> Option<RecordTicket> {
-        self.tracker.next_runnable(self.now).map(|(ticket, _)| ticket)
+        self.tracker.next_runnable(self.window).map(|(ticket, _)| ticket)
     }
 
     fn taken(&mut self) -> Vec<i64> {
@@ -111,14 +114,84 @@ fn a_commit_never_skips_the_record_a_partition_drains_before() {
 }
 
 #[test]
-fn a_partition_is_blocked_by_a_slow_first_record_with_many_after_it() {
+fn a_partition_is_read_up_to_its_share_of_the_window() {
+    let mut bench = TrackerBench::new(4);
+    let window = FetchLimits { max_records: 64, max_bytes: 8000 };
+    let fresh = FetchLimits { max_records: 16, max_bytes: 2000 };
+    assert_eq!(bench.tracker.poll_room(window), PollRoom { full: BTreeSet::new(), of_each: Some(fresh) });
+    (0..10).for_each(|offset| bench.admit(0, offset, &offset.to_string()));
+    let less = FetchLimits { max_records: 6, max_bytes: 1900 };
+    assert_eq!(bench.tracker.poll_room(window), PollRoom { full: BTreeSet::new(), of_each: Some(less) });
+    // The first never ends; all others are finished and wait for it.
+    (10..16).for_each(|offset| bench.admit(0, offset, &offset.to_string()));
+    for ticket in std::iter::from_fn(|| bench.next()).skip(1).collect::<Vec<_>>() {
+        assert!(bench.tracker.finish(&ticket, ticket.offset, 0));
+    }
+    assert_eq!(bench.taken(), [0i64; 0]);
+    assert_eq!(bench.tracker.poll_room(window), PollRoom { full: BTreeSet::from([at(0)]), of_each: Some(fresh) });
+}
+
+#[test]
+fn every_partition_may_be_full_and_a_commit_makes_room_again() {
     let mut bench = TrackerBench::new(2);
-    (0..3).for_each(|offset| bench.admit(0, offset, &offset.to_string()));
-    bench.admit(1, 0, "x");
-    while bench.next().is_some() {}
-    let slow = Duration::from_secs(2);
-    assert!(bench.tracker.blocked(bench.now, slow, 3).is_empty());
-    assert_eq!(bench.tracker.blocked(bench.now + slow, slow, 3), [at(0)]);
+    let window = FetchLimits { max_records: 4, max_bytes: 8000 };
+    for partition in 0..2 {
+        (0..2).for_each(|offset| bench.admit(partition, offset, &offset.to_string()));
+    }
+    assert!(!bench.tracker.has_room(window));
+    let full = BTreeSet::from([at(0), at(1)]);
+    assert_eq!(bench.tracker.poll_room(window), PollRoom { full, of_each: None });
+    while let Some(ticket) = bench.next() {
+        bench.tracker.finish(&ticket, 0, 0);
+    }
+    assert_eq!(bench.taken().len(), 4);
+    assert!(!bench.tracker.has_room(window), "taken, and not committed yet");
+    bench.tracker.committed();
+    assert!(bench.tracker.has_room(window));
+}
+
+#[test]
+fn a_partition_assigned_later_has_its_share_whatever_the_others_hold() {
+    let mut bench = TrackerBench::new(1);
+    let window = FetchLimits { max_records: 8, max_bytes: 8000 };
+    (0..8).for_each(|offset| bench.admit(0, offset, &offset.to_string()));
+    assert!(!bench.tracker.has_room(window), "the only partition has the whole window");
+    bench.tracker.assign(at(1));
+    let share = FetchLimits { max_records: 4, max_bytes: 4000 };
+    assert_eq!(bench.tracker.poll_room(window), PollRoom { full: BTreeSet::from([at(0)]), of_each: Some(share) });
+}
+
+#[test]
+fn a_worker_without_partitions_polls_with_the_whole_window() {
+    let tracker = RecordTracker::<i64, i64>::default();
+    assert!(tracker.has_room(WIDE));
+    assert_eq!(tracker.poll_room(WIDE), PollRoom { full: BTreeSet::new(), of_each: Some(WIDE) });
+}
+
+#[test]
+fn of_a_partition_that_holds_its_share_of_bytes_only_the_first_unfinished_record_runs() {
+    let mut bench = TrackerBench::new(2);
+    bench.window.max_bytes = 200;
+    for partition in 0..2 {
+        (0..4).for_each(|offset| bench.admit(partition, offset, &offset.to_string()));
+    }
+    let first = bench.next().unwrap();
+    let other = bench.next().unwrap();
+    let second = bench.next().unwrap();
+    assert_eq!((first.at.partition, other.at.partition, second.at.partition), (0, 1, 0));
+    // A large output behind the first record, which still runs.
+    bench.tracker.finish(&second, 1, 90);
+    let next: Vec<RecordTicket> = std::iter::from_fn(|| bench.next()).collect();
+    assert_eq!(
+        next.iter().map(|ticket| (ticket.at.partition, ticket.offset)).collect::<Vec<_>>(),
+        [(1, 1), (1, 2), (1, 3)]
+    );
+    bench.tracker.finish(&first, 0, 0);
+    assert_eq!(bench.next().map(|ticket| (ticket.at.partition, ticket.offset)), Some((0, 2)));
+    assert_eq!(bench.next(), None, "the partition still holds its share");
+    assert_eq!(bench.taken(), [0, 1]);
+    bench.tracker.committed();
+    assert_eq!(bench.next().map(|ticket| (ticket.at.partition, ticket.offset)), Some((0, 3)));
 }
 
 #[test]
@@ -127,11 +200,11 @@ fn bytes_are_counted_until_the_commit() {
     bench.admit(0, 0, "a");
     let ticket = bench.next().unwrap();
     bench.tracker.finish(&ticket, 0, 90);
-    assert_eq!(bench.tracker.bytes(), 100);
+    assert_eq!(bench.tracker.partitions[&at(0)].bytes(), 100);
     bench.taken();
-    assert_eq!(bench.tracker.bytes(), 100);
+    assert_eq!(bench.tracker.partitions[&at(0)].bytes(), 100);
     bench.tracker.committed();
-    assert_eq!(bench.tracker.bytes(), 0);
+    assert_eq!(bench.tracker.partitions[&at(0)].bytes(), 0);
 }
 
 proptest! {

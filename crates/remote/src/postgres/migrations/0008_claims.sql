@@ -96,8 +96,8 @@ $$;
 
 -- {"group_name": name, "passed": [{"topic", "topic_id", "partition", "below", "epoch"}, …], "fences": [{"topic", "topic_id",
 -- "partition", "epoch"}, …], "rows": [{"asset_id", "revision", "topic", "partition", "owner_offset", "ground", "other_topic",
--- "other_topic_id", "other_partition", "other_offset"}, …]}: completes claims below commits, claims the rows, and reads their
--- assets. `ground` is null, `redrive` or `abandoned`, with the record that it names. The answer has the places (from 1) of rows
+-- "other_topic_id", "other_partition", "other_offset", "other_epoch"}, …]}: completes claims below commits, claims the rows, and
+-- reads their assets. `ground` is null, `redrive` or `abandoned`, with the record that it names and the epoch of its claim. The answer has the places (from 1) of rows
 -- whose partition is fenced, and the claim of each row that was refused.
 CREATE FUNCTION media.claim_batch(request json) RETURNS json
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = force_custom_plan
@@ -132,9 +132,9 @@ BEGIN
     wanted AS (
         SELECT * FROM ROWS FROM (json_to_recordset(request -> 'rows') AS (
             asset_id uuid, revision bigint, topic text, partition bigint, owner_offset bigint, ground text,
-            other_topic text, other_topic_id text, other_partition bigint, other_offset bigint
+            other_topic text, other_topic_id text, other_partition bigint, other_offset bigint, other_epoch bigint
         )) WITH ORDINALITY AS one (asset_id, revision, topic, partition, owner_offset, ground, other_topic,
-                                   other_topic_id, other_partition, other_offset, place)
+                                   other_topic_id, other_partition, other_offset, other_epoch, place)
     ),
     allowed AS (SELECT wanted.*, fence.topic_id, fence.epoch, fence.trusted_from
                 FROM wanted JOIN fence ON fence.topic = wanted.topic AND fence.partition = wanted.partition),
@@ -157,7 +157,8 @@ BEGIN
     FOR given IN
         SELECT * FROM json_to_recordset(others) AS one (
             asset_id uuid, revision bigint, topic text, partition bigint, owner_offset bigint, ground text,
-            other_topic text, other_topic_id text, other_partition bigint, other_offset bigint, place bigint,
+            other_topic text, other_topic_id text, other_partition bigint, other_offset bigint, other_epoch bigint,
+            place bigint,
             topic_id text, epoch bigint, trusted_from bigint)
         ORDER BY asset_id, revision, place
     LOOP
@@ -180,7 +181,8 @@ BEGIN
                         = (given.other_topic, given.other_partition, given.other_offset)
                     AND coalesce(stored.owner_topic_id = given.other_topic_id, true);
         may_take := CASE
-            WHEN given.ground = 'abandoned' AND is_named AND NOT stored.done THEN true
+            WHEN given.ground = 'abandoned' AND is_named AND NOT stored.done
+                 AND stored.epoch IS NOT DISTINCT FROM given.other_epoch THEN true
             WHEN given.ground = 'redrive' AND is_named AND NOT is_own THEN true
             WHEN is_own AND stored.done THEN false
             WHEN is_own AND stored.epoch = given.epoch THEN NULL    -- it holds the claim already
