@@ -2,6 +2,7 @@
 
 mod added_partitions;
 mod audits;
+mod claims;
 mod cleanup;
 mod failures;
 mod faulty_log;

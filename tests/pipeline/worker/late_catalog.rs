@@ -6,13 +6,14 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use mfctl_core::domain::asset::{AssetPaths, AssetSighting, AssetSource};
+use mfctl_core::domain::claim::EpochAnswer;
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{
     Asset, AssetId, EventId, GroupName, JobId, ObjectRef, SourcePath, Tenant, Timestamp, TopicPartition,
 };
 use mfctl_core::ports::{
-    AssetFilter, AssetOrder, Catalog, CatalogSummary, Claim, ClaimRequest, CursorPage, DeadLetterFlag, Error,
-    ErrorKind, Result, StagedAsset, StagedRow, StateTransition, UnreadCount,
+    AssetFilter, AssetOrder, Catalog, CatalogSummary, ClaimBatch, ClaimEnd, ClaimedBatch, CursorPage, DeadLetterFlag,
+    EpochRequest, Error, ErrorKind, PartitionFence, Result, StagedAsset, StagedRow, StateTransition, UnreadCount,
 };
 
 /// A write of the catalog, by the name of its method.
@@ -22,9 +23,10 @@ pub enum CatalogWrite {
     Restage,
     MarkPublished,
     RecordOutcomes,
+    MintEpochs,
+    /// A batch with claims.
     Claim,
-    CompleteClaims,
-    ReleaseClaims,
+    EndClaims,
     Advance,
     FlagDeadLetters,
 }
@@ -98,24 +100,32 @@ impl Catalog for LateCatalog {
         self.write(CatalogWrite::RecordOutcomes, async move { inner.record_outcomes(outcomes).await }).await
     }
 
-    async fn claim(&self, group: &GroupName, requests: Vec<ClaimRequest>) -> Result<Vec<Claim>> {
+    async fn mint_epochs(&self, group: &GroupName, requests: Vec<EpochRequest>) -> Result<Vec<EpochAnswer>> {
         let inner = self.inner();
         let group = group.clone();
-        self.write(CatalogWrite::Claim, async move { inner.claim(&group, requests).await }).await
+        self.write(CatalogWrite::MintEpochs, async move { inner.mint_epochs(&group, requests).await }).await
     }
 
-    async fn complete_claims(&self, group: &GroupName, committed: &[(TopicPartition, i64)]) -> Result<()> {
+    async fn claim(&self, group: &GroupName, batch: ClaimBatch) -> Result<ClaimedBatch> {
         let inner = self.inner();
         let group = group.clone();
-        let committed = committed.to_vec();
-        let complete = async move { inner.complete_claims(&group, &committed).await };
-        self.write(CatalogWrite::CompleteClaims, complete).await
+        let has_requests = !batch.requests.is_empty();
+        let claim = async move { inner.claim(&group, batch).await };
+        match has_requests {
+            true => self.write(CatalogWrite::Claim, claim).await,
+            false => claim.await,
+        }
     }
 
-    async fn release_claims(&self, group: &GroupName, owners: Vec<ClaimRequest>) -> Result<()> {
+    async fn end_claims(
+        &self,
+        group: &GroupName,
+        fences: Vec<PartitionFence>,
+        ends: Vec<ClaimEnd>,
+    ) -> Result<Vec<TopicPartition>> {
         let inner = self.inner();
         let group = group.clone();
-        self.write(CatalogWrite::ReleaseClaims, async move { inner.release_claims(&group, owners).await }).await
+        self.write(CatalogWrite::EndClaims, async move { inner.end_claims(&group, fences, ends).await }).await
     }
 
     async fn advance(&self, transitions: Vec<StateTransition>) -> Result<()> {

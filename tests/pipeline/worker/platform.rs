@@ -63,6 +63,11 @@ impl Platform {
         Self { ports, buckets, codec, metrics: Arc::new(Metrics::new()), env, data }
     }
 
+    /// A connection of another program to the data folder's file.
+    pub fn database(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.data.path().join("mfctl.db")).unwrap()
+    }
+
     /// Stages texts as ingest does, without publishing; returns the asset and the record of each.
     pub async fn stage(&self, texts: &[String]) -> Vec<(AssetId, NewRecord)> {
         self.stage_as(&Tenant::default(), "text/plain", texts).await
