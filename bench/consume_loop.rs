@@ -36,7 +36,8 @@ use mfctl_core::domain::{
 use mfctl_core::events::{EventCodec, schemas, topics as contract};
 use mfctl_core::ports::{
     self, AssetFilter, AssetOrder, Catalog, CatalogSummary, Claim, ClaimRequest, CursorPage, DeadLetterFlag, EventLog,
-    FetchLimits, ObjectStore, StagedAsset, StagedRow, StateTransition, SystemClock, UnreadCount,
+    FetchLimits, ObjectStore, StagedAsset, StagedRow, StateTransition, SystemClock, Takedown, TakedownRequest,
+    UnreadCount,
 };
 use mfctl_core::stop::{Stop, StopReason, Stopper};
 use mfctl_core::telemetry::Metrics;
@@ -308,8 +309,20 @@ impl Catalog for SaysYes {
     async fn complete_claims(&self, _: &GroupName, _: &[(TopicPartition, i64)]) -> ports::Result<()> {
         Ok(())
     }
-    async fn advance(&self, _: Vec<StateTransition>) -> ports::Result<()> {
-        Ok(())
+    async fn advance(&self, _: Vec<StateTransition>) -> ports::Result<Vec<AssetId>> {
+        Ok(Vec::new())
+    }
+    async fn revoke(&self, _: Vec<TakedownRequest>) -> ports::Result<Vec<Option<Takedown>>> {
+        unreachable!("no worker asks")
+    }
+    async fn complete_takedowns(&self, _: &[(AssetId, Revision)], _: jiff::Timestamp) -> ports::Result<()> {
+        unreachable!("no worker asks")
+    }
+    async fn lift(&self, _: Vec<TakedownRequest>) -> ports::Result<()> {
+        unreachable!("no worker asks")
+    }
+    async fn takedowns(&self, _: &[AssetId]) -> ports::Result<Vec<Takedown>> {
+        unreachable!("no worker asks")
     }
     async fn release_claims(&self, _: &GroupName, _: Vec<ClaimRequest>) -> ports::Result<()> {
         unreachable!("nothing is dead-lettered")

@@ -1,4 +1,5 @@
-//! The contract of `Catalog`: staging, state transitions, claims. Listings and outcomes are in `catalog_lists`.
+//! The contract of `Catalog`: staging, state transitions, claims. Listings and outcomes are in `catalog_lists`,
+//! takedowns in `catalog_takedowns`.
 
 use std::collections::BTreeMap;
 
@@ -37,6 +38,14 @@ macro_rules! catalog_suite {
                 concurrent_claims_agree_on_one_owner,
                 summary_matches_the_assets,
                 assets_of_which_nothing_was_read_are_counted_by_reason,
+            );
+        }
+        mod takedowns {
+            cases!($harness, crate::contract::catalog_takedowns:
+                takedown_is_recorded_once_and_its_facts_are_cleared,
+                request_for_another_revision_takes_nothing_down_and_lifts_nothing,
+                lift_starts_the_next_revision_as_staged,
+                transitions_of_revoked_assets_are_returned,
             );
         }
         mod lists {
@@ -107,12 +116,12 @@ pub async fn stored_asset(f: &CatalogFixture, n: u64) -> Asset {
     f.port.assets(&[asset_id(n)]).await.unwrap().remove(0)
 }
 
-fn transition(n: u64, to: AssetState, at_ms: i64) -> StateTransition {
+pub fn transition(n: u64, to: AssetState, at_ms: i64) -> StateTransition {
     let stage = if to == AssetState::Ingested { Stage::Persist } else { Stage::Enrich };
     StateTransition { asset_id: asset_id(n), revision: Revision::FIRST, to, at: at(at_ms), facts: None, stage }
 }
 
-fn dead_letter_flag(n: u64, stage: Stage) -> DeadLetterFlag {
+pub fn dead_letter_flag(n: u64, stage: Stage) -> DeadLetterFlag {
     DeadLetterFlag { asset_id: asset_id(n), revision: Revision::FIRST, stage, at: at(500) }
 }
 

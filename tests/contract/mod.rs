@@ -7,6 +7,7 @@
 pub mod harness;
 mod catalog;
 mod catalog_lists;
+mod catalog_takedowns;
 mod config_store;
 mod embedded;
 mod embedded_processes;

@@ -113,6 +113,10 @@ impl ObjectStore for FaultyObjects {
         self.inner.delete(at).await
     }
 
+    async fn purge(&self, at: &[ObjectRef]) -> Result<u64> {
+        self.inner.purge(at).await
+    }
+
     async fn list(
         &self,
         bucket: &BucketName,

@@ -9,6 +9,7 @@ mod names;
 mod outcomes;
 mod rows;
 mod stage;
+mod takedowns;
 #[cfg(test)]
 mod tests;
 
@@ -25,11 +26,11 @@ use super::sql::{self, RowReader};
 use mfctl_core::domain::asset::{AssetPaths, AssetSighting, AssetSource, NO_REASON};
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{
-    Asset, AssetId, AssetState, EventId, GroupName, JobId, ObjectRef, SourcePath, Tenant, TopicPartition,
+    Asset, AssetId, AssetState, EventId, GroupName, JobId, ObjectRef, Revision, SourcePath, Tenant, TopicPartition,
 };
 use mfctl_core::ports::{
     AssetFilter, AssetOrder, Catalog, CatalogSummary, Claim, ClaimRequest, CursorPage, DeadLetterFlag, Result,
-    StagedAsset, StagedRow, StateTransition, UnreadCount,
+    StagedAsset, StagedRow, StateTransition, Takedown, TakedownRequest, UnreadCount,
 };
 
 /// Assets of one path that are returned at most, latest first.
@@ -99,12 +100,30 @@ impl Catalog for SqliteCatalog {
         self.db.write("release claims", move |tx| claims::release_claims(tx, &group, &owners)).await
     }
 
-    async fn advance(&self, steps: Vec<StateTransition>) -> Result<()> {
+    async fn advance(&self, steps: Vec<StateTransition>) -> Result<Vec<AssetId>> {
         self.db.write("advance assets", move |tx| advance::advance(tx, &steps)).await
     }
 
     async fn flag_dead_letters(&self, flags: Vec<DeadLetterFlag>) -> Result<()> {
         self.db.write("flag dead-lettered assets", move |tx| advance::flag_dead_letters(tx, &flags)).await
+    }
+
+    async fn revoke(&self, requests: Vec<TakedownRequest>) -> Result<Vec<Option<Takedown>>> {
+        self.db.write("take assets down", move |tx| takedowns::revoke(tx, &requests)).await
+    }
+
+    async fn complete_takedowns(&self, takedowns: &[(AssetId, Revision)], at: Timestamp) -> Result<()> {
+        let takedowns = takedowns.to_vec();
+        self.db.write("complete takedowns", move |tx| takedowns::complete(tx, &takedowns, at)).await
+    }
+
+    async fn lift(&self, requests: Vec<TakedownRequest>) -> Result<()> {
+        self.db.write("lift takedowns", move |tx| takedowns::lift(tx, &requests)).await
+    }
+
+    async fn takedowns(&self, assets: &[AssetId]) -> Result<Vec<Takedown>> {
+        let assets = assets.to_vec();
+        self.db.read("read takedowns", move |connection| takedowns::latest(connection, assets)).await
     }
 
     async fn list(&self, filter: &AssetFilter, cursor: Option<&str>, limit: usize) -> Result<CursorPage<Asset>> {

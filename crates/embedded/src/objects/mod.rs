@@ -108,6 +108,13 @@ impl ObjectStore for FolderStore {
     async fn delete(&self, at: &[ObjectRef]) -> Result<()> {
         let folder = self.folder.clone();
         let at = at.to_vec();
+        run_blocking("remove objects", move || folder.delete(&at).map(drop)).await
+    }
+
+    async fn purge(&self, at: &[ObjectRef]) -> Result<u64> {
+        let folder = self.folder.clone();
+        let at = at.to_vec();
+        // A folder keeps no versions.
         run_blocking("remove objects", move || folder.delete(&at)).await
     }
 
