@@ -135,6 +135,9 @@ impl<S: PipelineStep> RecordIntake<S> {
         let mut claims = self.claim(requests.clone()).await?.into_iter();
         let ids: Vec<AssetId> = requests.iter().map(|request| request.asset_id).collect();
         let assets = self.assets(ids).await?;
+        // An earlier try of their records may have stored something after the takedown looked.
+        let revoked = assets.values().filter(|asset| asset.state == AssetState::Revoked);
+        self.context.withdraw(&revoked.map(|asset| asset.asset_id).collect::<Vec<_>>()).await?;
         let mut requests = requests.into_iter();
         let admit = |(ticket, record, content): (RecordTicket, Record, DecodedRecord<S::Input>)| {
             let key = record.key.clone();
