@@ -12,7 +12,7 @@ use super::report::{CursorGuard, Findings, ViolationKind};
 use mfctl_core::domain::asset::DerivativeKind;
 use mfctl_core::domain::names::Buckets;
 use mfctl_core::domain::object_keys;
-use mfctl_core::domain::{Asset, AssetId, AssetState, ObjectKey, ObjectRef, Stage, Tenant};
+use mfctl_core::domain::{Asset, AssetId, AssetState, ObjectKey, ObjectRef, Revision, Stage, Tenant};
 use mfctl_core::ports::{AssetFilter, ObjectStore, Ports, Result};
 
 /// Assets per page.
@@ -32,7 +32,7 @@ pub(super) async fn check_assets(
     findings: &mut Findings,
     progress: &dyn AuditProgress,
 ) -> Result<()> {
-    let mut known: HashMap<AssetId, AssetState> = HashMap::new();
+    let mut known: HashMap<AssetId, (Revision, AssetState)> = HashMap::new();
     let filter = AssetFilter { tenant: Some(tenant.clone()), ..AssetFilter::default() };
     let mut cursor = None;
     let mut cursors = CursorGuard::default();
@@ -45,7 +45,7 @@ pub(super) async fn check_assets(
         check_objects_of(ports, buckets, options, &page.items, findings).await?;
         check_searchable(ports, &page.items, findings).await?;
         for asset in &page.items {
-            known.insert(asset.asset_id, asset.state);
+            known.insert(asset.asset_id, (asset.revision, asset.state));
             check_identity(asset, findings);
             check_events_of(asset, log, findings);
         }
@@ -193,13 +193,23 @@ pub(super) fn is_referenced(asset: &Asset, key: &ObjectKey) -> bool {
 }
 
 async fn check_searchable(ports: &Ports, assets: &[Asset], findings: &mut Findings) -> Result<()> {
-    let enriched: Vec<_> =
-        assets.iter().filter(|asset| asset.state == AssetState::Enriched).map(|asset| asset.asset_id).collect();
-    let Some(indexed) = findings.readable("search index", ports.search.indexed(&enriched).await)? else {
+    let checked: Vec<_> = assets.iter().filter(|asset| asset.state >= AssetState::Enriched).collect();
+    let ids: Vec<AssetId> = checked.iter().map(|asset| asset.asset_id).collect();
+    let Some(indexed) = findings.readable("search index", ports.search.indexed(&ids).await)? else {
         return Ok(());
     };
-    for (asset, _) in enriched.iter().zip(indexed).filter(|(_, indexed)| !indexed) {
-        findings.violation(ViolationKind::NotSearchable, asset, "enriched, but the search index has no document of it");
+    for (asset, indexed) in checked.into_iter().zip(indexed) {
+        match asset.state {
+            AssetState::Enriched if !indexed => {
+                let detail = "enriched, but the search index has no document of it";
+                findings.violation(ViolationKind::NotSearchable, asset.asset_id, detail);
+            }
+            AssetState::Revoked if indexed => {
+                let detail = "taken down, but the search index has a document of it";
+                findings.violation(ViolationKind::NotTakenDown, asset.asset_id, detail);
+            }
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -253,7 +263,7 @@ fn check_pending(asset: &Asset, log: &LogView, findings: &mut Findings) {
     }
 }
 
-fn check_events_have_assets(log: &LogView, known: &HashMap<AssetId, AssetState>, findings: &mut Findings) {
+fn check_events_have_assets(log: &LogView, known: &HashMap<AssetId, (Revision, AssetState)>, findings: &mut Findings) {
     for (stage, reached) in [(Stage::Persist, AssetState::Ingested), (Stage::Enrich, AssetState::Enriched)] {
         for ((asset, revision), count) in log.pairs(stage) {
             let subject = format!("{asset}/{revision}@{}", stage.output());
@@ -262,7 +272,8 @@ fn check_events_have_assets(log: &LogView, known: &HashMap<AssetId, AssetState>,
             }
             match known.get(&asset) {
                 None => findings.violation(ViolationKind::EventWithoutAsset, &subject, "the catalog has no such asset"),
-                Some(state) if *state < reached => {
+                // The states of an earlier revision are not kept.
+                Some((current, state)) if revision >= *current && *state < reached => {
                     let detail = format!("the catalog says it is only {state}");
                     findings.violation(ViolationKind::EventWithoutAsset, &subject, detail);
                 }
