@@ -10,4 +10,5 @@ mod parsers;
 mod platform;
 mod processing;
 mod refusals;
+mod revoked_assets;
 mod unreadable_objects;
