@@ -37,7 +37,7 @@ use mfctl_core::events::{EventCodec, schemas, topics as contract};
 use mfctl_core::ports::{
     self, AssetFilter, AssetOrder, Catalog, CatalogSummary, ClaimAnswer, ClaimBatch, ClaimEnd, ClaimedBatch,
     CursorPage, DeadLetterFlag, EpochRequest, EventLog, FetchLimits, ObjectStore, PartitionFence, StagedAsset,
-    StagedRow, StateTransition, SystemClock, UnreadCount,
+    StagedRow, StateTransition, SystemClock, Takedown, TakedownRequest, UnreadCount,
 };
 use mfctl_core::stop::{Stop, StopReason, Stopper};
 use mfctl_core::telemetry::Metrics;
@@ -311,8 +311,20 @@ impl Catalog for SaysYes {
     async fn assets(&self, ids: &[AssetId]) -> ports::Result<Vec<Asset>> {
         Ok(ids.iter().copied().map(asset).collect())
     }
-    async fn advance(&self, _: Vec<StateTransition>) -> ports::Result<()> {
-        Ok(())
+    async fn advance(&self, _: Vec<StateTransition>) -> ports::Result<Vec<AssetId>> {
+        Ok(Vec::new())
+    }
+    async fn revoke(&self, _: Vec<TakedownRequest>) -> ports::Result<Vec<Option<Takedown>>> {
+        unreachable!("no worker asks")
+    }
+    async fn complete_takedowns(&self, _: &[(AssetId, Revision)], _: jiff::Timestamp) -> ports::Result<()> {
+        unreachable!("no worker asks")
+    }
+    async fn lift(&self, _: Vec<TakedownRequest>) -> ports::Result<()> {
+        unreachable!("no worker asks")
+    }
+    async fn takedowns(&self, _: &[AssetId]) -> ports::Result<Vec<Takedown>> {
+        unreachable!("no worker asks")
     }
     async fn end_claims(
         &self,

@@ -141,6 +141,9 @@ impl Render for AuditReport {
         }
         page.field("events", count(self.events));
         page.field("garbage", count(self.garbage));
+        if self.archived > 0 {
+            page.field("archived", count(self.archived));
+        }
         page.field("unverifiable", count(self.unverifiable));
         page.field("derivatives", count(self.derivatives));
         page.field("bytes", if self.hashed { "read back and hashed" } else { "compared by size" });

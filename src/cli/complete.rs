@@ -59,8 +59,19 @@ pub fn jobs() -> Vec<CompletionCandidate> {
 /// Asset ids, with the names of their files.
 #[must_use]
 pub fn assets() -> Vec<CompletionCandidate> {
+    assets_in(None)
+}
+
+/// Ids of assets that were taken down, with the name of each.
+#[must_use]
+pub fn revoked_assets() -> Vec<CompletionCandidate> {
+    assets_in(Some(AssetState::Revoked))
+}
+
+fn assets_in(state: Option<AssetState>) -> Vec<CompletionCandidate> {
     with_ports(|ports, tenant| async move {
-        let assets = ports.catalog.list(&of_tenant(tenant), None, MAX_CANDIDATES).await?.items;
+        let filter = AssetFilter { state, without_revoked: state.is_none(), ..of_tenant(tenant) };
+        let assets = ports.catalog.list(&filter, None, MAX_CANDIDATES).await?.items;
         let ids: Vec<_> = assets.iter().map(|asset| asset.asset_id).collect();
         let paths = ports.catalog.paths(&ids, 1).await?;
         let candidate = |(asset, paths): (Asset, AssetPaths)| {

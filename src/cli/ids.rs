@@ -111,6 +111,30 @@ pub async fn asset(given: IdPrefix, connected: &Connected) -> Result<AssetId> {
     }
 }
 
+/// Fewest digits of an asset's id by which it or its dead letters are changed.
+const MIN_DIGITS_TO_CHANGE: u32 = 8;
+
+/// Checks that an id has enough digits to change something by it.
+///
+/// # Errors
+/// `Usage` for fewer digits than [`MIN_DIGITS_TO_CHANGE`].
+pub fn require_digits_to_change(given: IdPrefix) -> Result<()> {
+    if given.digits() >= MIN_DIGITS_TO_CHANGE {
+        return Ok(());
+    }
+    let message = format!("{given} has too few digits to change something: at least {MIN_DIGITS_TO_CHANGE} are needed");
+    Err(Failure::usage(message))
+}
+
+/// As [`asset`], for an asset that is to be changed.
+///
+/// # Errors
+/// As [`asset`] and [`require_digits_to_change`].
+pub async fn asset_to_change(given: IdPrefix, connected: &Connected) -> Result<AssetId> {
+    require_digits_to_change(given)?;
+    asset(given, connected).await
+}
+
 /// The job of this data folder whose id begins so. A whole id is returned as it is, whether there is such a job or not.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Operations on a running platform: audit, lag, retention, status, trace, verification, and the identity of the
+//! Operations on a running platform: audit, lag, retention, status, takedown, trace, verification, and the identity of the
 //! platform that a profile targets. Works through the ports; prints nothing.
 
 pub mod audit;
@@ -14,6 +14,7 @@ pub mod status;
 mod status_settings;
 mod status_workers;
 pub mod stored_settings;
+pub mod takedown;
 pub mod target;
 pub mod trace;
 pub mod verify;

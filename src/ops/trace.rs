@@ -16,7 +16,7 @@ use mfctl_core::domain::{
 use mfctl_core::events::ledger::Ledger;
 use mfctl_core::events::pager::Pager;
 use mfctl_core::humane;
-use mfctl_core::ports::{Error, ErrorKind, EventLog, FetchLimits, PartitionOffsets, Ports, Result};
+use mfctl_core::ports::{Error, ErrorKind, EventLog, FetchLimits, PartitionOffsets, Ports, Result, Takedown};
 
 /// Maximum number of steps of a trace, so that a record redriven in a loop cannot fill the memory.
 const MAX_STEPS: usize = 10_000;
@@ -195,6 +195,7 @@ pub async fn trace_asset(asset_id: AssetId, ports: &Ports) -> Result<AssetTrace>
     let mut trace = TraceBuilder { steps: Vec::new(), gaps: Vec::new() };
     if let Some(asset) = &asset {
         trace.add_states(asset);
+        trace.add_takedown(asset, ports).await?;
         trace.add_sightings(asset, ports).await?;
     }
     trace.add_log(asset_id, asset.as_ref().map(|asset| asset.staged_at), ports.log.as_ref()).await?;
@@ -236,9 +237,22 @@ impl TraceBuilder {
         if let Some(staged) = self.steps.first_mut() {
             staged.order = STAGED;
         }
-        if asset.state == AssetState::Revoked {
-            self.add(asset.updated_at, TraceStepKind::State, "revoked: taken down".to_owned(), None);
+    }
+
+    /// The latest takedown of the asset, and its lift.
+    async fn add_takedown(&mut self, asset: &Asset, ports: &Ports) -> Result<()> {
+        for takedown in ports.catalog.takedowns(&[asset.asset_id]).await? {
+            let Takedown { revision, reason, actor, revoked_at, .. } = &takedown;
+            let text = format!("revoked: revision {revision} was taken down by {actor}: {reason}");
+            self.add(*revoked_at, TraceStepKind::State, text, None);
+            if let Some(at) = takedown.lifted_at {
+                let actor = takedown.lifted_by.as_deref().unwrap_or_default();
+                let reason = takedown.lift_reason.as_deref().unwrap_or_default();
+                let text = format!("its takedown was lifted by {actor}: {reason}");
+                self.add(at, TraceStepKind::State, text, None);
+            }
         }
+        Ok(())
     }
 
     /// Every ingest of the asset's bytes: a later one leaves those before it as they were.

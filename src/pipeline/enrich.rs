@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::pipeline::scratch::Scratch;
 use crate::pipeline::store_check::{StoreBaseline, StoreCheck, mismatch};
+use crate::pipeline::withdrawal::{self, Removal};
 use crate::pipeline::worker::{PipelineStep, RecordContext, StepError, StepOutput};
 use mfctl_core::domain::asset::AssetFacts;
 use mfctl_core::domain::event::{EventEnvelope, MediaEnriched, MediaIngested, trace_of};
@@ -327,13 +328,28 @@ impl PipelineStep for Enrich {
         }
     }
 
+    async fn withdraw(&self, revoked: &[AssetId]) -> ports::Result<()> {
+        let assets = self.catalog.assets(revoked).await.map_err(|error| error.of(Dependency::Catalog))?;
+        for asset in assets.iter().filter(|asset| asset.state == AssetState::Revoked) {
+            let removed = self.search.remove(asset.asset_id, asset.revision).await;
+            removed.map_err(|error| error.of(Dependency::Search))?;
+            let removed =
+                withdrawal::remove_derivatives(asset, self.objects.as_ref(), &self.buckets, Removal::Delete).await;
+            removed.map_err(|error| error.of(Dependency::Objects))?;
+        }
+        Ok(())
+    }
+
     async fn finish(&self, effects: &[&EnrichEffect]) -> ports::Result<()> {
         self.objects.sync().await.map_err(|error| error.of(Dependency::Objects))?;
         failpoint::hit("before_upsert");
         let indexed = self.search.index(effects.iter().map(|effect| effect.document.clone()).collect()).await;
         indexed.map_err(|error| error.of(Dependency::Search))?;
         let advanced = self.catalog.advance(effects.iter().map(|effect| effect.advance.clone()).collect()).await;
-        advanced.map_err(|error| error.of(Dependency::Catalog))?;
+        let revoked = advanced.map_err(|error| error.of(Dependency::Catalog))?;
+        if !revoked.is_empty() {
+            self.withdraw(&revoked).await?;
+        }
         failpoint::hit("after_upsert");
         Ok(())
     }

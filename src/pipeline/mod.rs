@@ -6,4 +6,5 @@ pub mod ingest;
 pub mod persist;
 pub mod scratch;
 pub mod store_check;
+pub mod withdrawal;
 pub mod worker;

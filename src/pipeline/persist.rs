@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use crate::pipeline::store_check::{StoreBaseline, StoreCheck, mismatch};
+use crate::pipeline::withdrawal::AssetObjects;
 use crate::pipeline::worker::{PipelineStep, RecordContext, StepError, StepOutput};
 use mfctl_core::domain::event::{EventEnvelope, IngestRaw, MediaIngested};
 use mfctl_core::domain::names::Buckets;
 use mfctl_core::domain::object_keys;
-use mfctl_core::domain::{AssetState, EventId, ObjectRef, SourcePath, Stage};
+use mfctl_core::domain::{AssetId, AssetState, EventId, ObjectRef, SourcePath, Stage};
 use mfctl_core::events::EventCodec;
 use mfctl_core::failpoint;
 use mfctl_core::ports::{
@@ -194,11 +195,30 @@ impl PipelineStep for Persist {
         }
     }
 
+    /// A copy that was made during the takedown goes to the archive, where the takedown would have moved it.
+    async fn withdraw(&self, revoked: &[AssetId]) -> ports::Result<()> {
+        let assets = self.catalog.assets(revoked).await.map_err(|error| error.of(Dependency::Catalog))?;
+        for asset in assets.iter().filter(|asset| asset.state == AssetState::Revoked) {
+            let objects = AssetObjects::of(asset, &self.buckets);
+            match objects.archive(&objects.original, self.objects.as_ref()).await {
+                // It stays where it is, which the audit reports: one damaged object must not stop the worker.
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    tracing::warn!(error = error.full(), "not archived")
+                }
+                archived => drop(archived.map_err(|error| error.of(Dependency::Objects))?),
+            }
+        }
+        Ok(())
+    }
+
     async fn finish(&self, effects: &[&PersistEffect]) -> ports::Result<()> {
         self.objects.sync().await.map_err(|error| error.of(Dependency::Objects))?;
         failpoint::hit("before_upsert");
         let advanced = self.catalog.advance(effects.iter().map(|effect| effect.advance.clone()).collect()).await;
-        advanced.map_err(|error| error.of(Dependency::Catalog))?;
+        let revoked = advanced.map_err(|error| error.of(Dependency::Catalog))?;
+        if !revoked.is_empty() {
+            self.withdraw(&revoked).await?;
+        }
         failpoint::hit("after_upsert");
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! The contract of `Catalog`: staging and state transitions. Claims are in `catalog_claims`, listings and outcomes in
-//! `catalog_lists`.
+//! `catalog_lists`, takedowns in `catalog_takedowns`.
 
 use std::collections::BTreeMap;
 
@@ -47,6 +47,14 @@ macro_rules! catalog_suite {
                 lower_generation_replaces_exactly_the_epoch_that_refused_it,
                 concurrent_claims_agree_on_one_owner,
                 random_requests_are_decided_by_the_rules,
+            );
+        }
+        mod takedowns {
+            cases!($harness, crate::contract::catalog_takedowns:
+                takedown_is_recorded_once_and_its_facts_are_cleared,
+                request_for_another_revision_takes_nothing_down_and_lifts_nothing,
+                lift_starts_the_next_revision_as_staged,
+                transitions_of_revoked_assets_are_returned,
             );
         }
         mod lists {
@@ -117,12 +125,12 @@ pub async fn stored_asset(f: &CatalogFixture, n: u64) -> Asset {
     f.port.assets(&[asset_id(n)]).await.unwrap().remove(0)
 }
 
-fn transition(n: u64, to: AssetState, at_ms: i64) -> StateTransition {
+pub fn transition(n: u64, to: AssetState, at_ms: i64) -> StateTransition {
     let stage = if to == AssetState::Ingested { Stage::Persist } else { Stage::Enrich };
     StateTransition { asset_id: asset_id(n), revision: Revision::FIRST, to, at: at(at_ms), facts: None, stage }
 }
 
-fn dead_letter_flag(n: u64, stage: Stage) -> DeadLetterFlag {
+pub fn dead_letter_flag(n: u64, stage: Stage) -> DeadLetterFlag {
     DeadLetterFlag { asset_id: asset_id(n), revision: Revision::FIRST, stage, at: at(500) }
 }
 

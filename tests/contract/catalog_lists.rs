@@ -108,6 +108,7 @@ pub async fn each_filter_selects_the_matching_assets(f: CatalogFixture) {
 pub async fn filters_are_combined_with_and(f: CatalogFixture) {
     stage_varied_assets(&f).await;
     let filter = AssetFilter {
+        without_revoked: true,
         tenant: Some(Tenant::default()),
         state: Some(AssetState::Ingested),
         dead_lettered: Some(true),

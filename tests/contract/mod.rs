@@ -8,6 +8,7 @@ pub mod harness;
 mod catalog;
 mod catalog_claims;
 mod catalog_lists;
+mod catalog_takedowns;
 mod config_store;
 mod embedded;
 mod embedded_processes;

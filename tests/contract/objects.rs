@@ -32,6 +32,9 @@ macro_rules! object_store_suite {
             large_copy_is_verified,
             copy_of_a_missing_source_succeeds_only_if_the_target_exists,
             delete_is_idempotent,
+            purged_object_is_gone_and_others_stay,
+            relocated_object_is_at_its_target_alone,
+            object_with_other_bytes_is_not_relocated,
             listing_is_ordered_by_key,
             listing_continues_after_the_given_key,
             usage_counts_objects_but_the_marker_and_is_partial_at_its_limit,
@@ -281,6 +284,43 @@ pub async fn delete_is_idempotent(fixture: Store) {
     assert_eq!(s.keys().await, ["a/d"]);
     s.put("a/b/c", b"again").await;
     assert_eq!(s.get("a/b/c").await, b"again");
+}
+
+pub async fn purged_object_is_gone_and_others_stay(fixture: Store) {
+    let s = fixture.ready().await;
+    for key in ["a/b", "a/b2", "a/d"] {
+        s.put(key, b"x").await;
+    }
+    assert_eq!(s.port.purge(&[at("a/b"), at("never/there"), at("a/d")]).await.unwrap(), 2);
+    assert_eq!(s.port.purge(&[at("a/b")]).await.unwrap(), 0);
+    assert_eq!(s.keys().await, ["a/b2"]);
+}
+
+pub async fn relocated_object_is_at_its_target_alone(fixture: Store) {
+    let s = fixture.ready().await;
+    s.put("from/a", b"whole").await;
+    let relocate = async || s.port.relocate(&at("from/a"), &at("to/a"), &digest(b"whole")).await.unwrap();
+    assert_eq!(relocate().await, CopyOutcome::Copied);
+    assert_eq!((s.keys().await, s.get("to/a").await), (vec!["to/a".to_owned()], b"whole".to_vec()));
+    assert_eq!(relocate().await, CopyOutcome::AlreadyThere);
+    // A move that ended between its copy and its deletion.
+    s.put("from/a", b"whole").await;
+    assert_eq!(relocate().await, CopyOutcome::AlreadyThere);
+    assert_eq!(s.keys().await, ["to/a"]);
+    fails_as(s.port.relocate(&at("from/b"), &at("to/b"), &digest(b"whole")).await, ErrorKind::NotFound);
+}
+
+pub async fn object_with_other_bytes_is_not_relocated(fixture: Store) {
+    let s = fixture.ready().await;
+    s.put("from", b"wh0le").await;
+    let relocate = async || s.port.relocate(&at("from"), &at("to"), &digest(b"whole")).await.unwrap();
+    assert_eq!(relocate().await, CopyOutcome::WrongSource { found: digest(b"wh0le") });
+    assert_eq!(s.keys().await, ["from"]);
+    s.put("from", b"whole").await;
+    s.put("to", b"torn").await;
+    let source = Some(digest(b"whole"));
+    assert_eq!(relocate().await, CopyOutcome::WrongTarget { found: digest(b"torn"), source });
+    assert_eq!(s.keys().await, ["from", "to"]);
 }
 
 /// Keys whose order differs from the order of the folders that may hold them.

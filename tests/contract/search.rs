@@ -23,6 +23,7 @@ macro_rules! search_suite {
             snippet_is_cut_from_the_original_with_highlights,
             older_revisions_do_not_replace_newer_ones,
             removal_outranks_writes_of_older_revisions,
+            late_document_of_a_removed_revision_changes_nothing,
             each_locale_is_a_separate_document,
             results_are_filtered_by_tenant_collection_and_media_type,
             pages_and_totals_agree,
@@ -269,6 +270,24 @@ pub async fn removal_outranks_writes_of_older_revisions(f: Index) {
     f.port.remove(asset(77), Revision(5)).await.unwrap();
     f.port.index(vec![SearchDocument { revision: Revision(4), ..document(77, "late", "") }]).await.unwrap();
     assert_eq!(matching_assets(&f, "late").await, [0u8; 0], "removed before it was ever written");
+}
+
+pub async fn late_document_of_a_removed_revision_changes_nothing(f: Index) {
+    let late = document(1, "gone", "text");
+    f.port.index(vec![late.clone()]).await.unwrap();
+    f.port.remove(asset(1), Revision::FIRST).await.unwrap();
+    // Delayed, and a replay of what was written before; each among others that are written.
+    for others in [vec![document(2, "stays", "text")], vec![]] {
+        f.port.index([vec![late.clone()], others].concat()).await.unwrap();
+        assert_eq!((matching_assets(&f, "text").await, f.port.count().await.unwrap()), (vec![2], 1));
+        assert_eq!(f.port.indexed(&[asset(1)]).await.unwrap(), [false]);
+    }
+    let lifted = SearchDocument { revision: Revision(2), ..late };
+    for _ in 0..2 {
+        f.port.index(vec![lifted.clone()]).await.unwrap();
+        f.port.remove(asset(1), Revision::FIRST).await.unwrap();
+        assert_eq!(matching_assets(&f, "gone").await, [1], "a late removal of the revision before removes nothing");
+    }
 }
 
 pub async fn each_locale_is_a_separate_document(f: Index) {

@@ -20,4 +20,5 @@ mod merged_metadata;
 mod object_folder;
 mod oversize_records;
 mod source_changes;
+mod takedown;
 mod worker;

@@ -14,5 +14,6 @@ mod parsers;
 mod platform;
 mod processing;
 mod refusals;
+mod revoked_assets;
 mod starvation;
 mod unreadable_objects;

@@ -17,6 +17,7 @@ mod contract {
     pub mod catalog;
     pub mod catalog_claims;
     pub mod catalog_lists;
+    pub mod catalog_takedowns;
     pub mod config_store;
     pub mod consul_acl;
     pub mod event_log;

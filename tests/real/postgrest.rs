@@ -49,6 +49,14 @@ mod service {
             random_requests_are_decided_by_the_rules,
         );
     }
+    mod takedowns {
+        cases!(crate::postgrest::service_catalog, crate::contract::catalog_takedowns:
+            takedown_is_recorded_once_and_its_facts_are_cleared,
+            request_for_another_revision_takes_nothing_down_and_lifts_nothing,
+            lift_starts_the_next_revision_as_staged,
+            transitions_of_revoked_assets_are_returned,
+        );
+    }
     mod lists {
         cases!(crate::postgrest::service_catalog, crate::contract::catalog_lists:
             assets_are_paged_by_id,

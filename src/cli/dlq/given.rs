@@ -12,8 +12,6 @@ use mfctl_core::domain::{AssetId, IdPrefix, RecordAddress};
 use mfctl_core::events::ledger::Ledger;
 use mfctl_core::ports;
 
-/// Fewest digits of an asset's id by which its dead letters are changed.
-const MIN_DIGITS_TO_CHANGE: u32 = 8;
 /// Most dead letters of one asset.
 const MAX_OF_ASSET: usize = 1000;
 
@@ -51,14 +49,10 @@ pub async fn to_change(
     connected: &Connected,
     out: &Output,
 ) -> Result<Vec<RecordAddress>> {
-    let too_short = given.iter().find_map(|one| match one {
-        GivenDeadLetter::OfAsset(given) if given.digits() < MIN_DIGITS_TO_CHANGE => Some(*given),
-        _ => None,
-    });
-    if let Some(given) = too_short {
-        let message =
-            format!("{given} has too few digits to change something: at least {MIN_DIGITS_TO_CHANGE} are needed");
-        return Err(Failure::usage(message));
+    for one in &given {
+        if let GivenDeadLetter::OfAsset(given) = one {
+            ids::require_digits_to_change(*given)?;
+        }
     }
     let mut addresses = Vec::with_capacity(given.len());
     let filter = DeadLetterFilter { with_parked, ..DeadLetterFilter::default() };

@@ -47,7 +47,7 @@ Examples:
 
 Exit codes: 0 listed, 2 wrong usage, 5 catalog not reachable, 6 no data folder")]
 pub struct Args {
-    /// Only assets in this state: staged, ingested, enriched or revoked
+    /// Only assets in this state: staged, ingested, enriched or revoked; without it, none that is revoked
     #[arg(long, value_name = "STATE", add = ArgValueCandidates::new(complete::asset_states))]
     state: Option<AssetState>,
     /// Only assets that a stage dead-lettered and has not processed since, also if the dead letter was discarded
@@ -162,6 +162,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let filter = AssetFilter {
         tenant: Some(connected.target.tenant.clone()),
         state: args.state,
+        without_revoked: args.state.is_none(),
         dead_lettered: args.dead_lettered.then_some(true),
         media_type: args.media_type,
         collection: args.collection,

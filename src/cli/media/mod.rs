@@ -1,9 +1,12 @@
-//! `mfctl media`: lists, searches, shows, downloads and traces assets.
+//! `mfctl media`: lists, searches, shows, downloads and traces assets, takes them down and brings them back.
 
+pub mod asset_changes;
 pub mod get;
+pub mod lift;
 pub mod list;
 pub mod search;
 pub mod show;
+pub mod takedown;
 pub mod trace;
 mod trace_paths;
 
@@ -25,7 +28,8 @@ Examples:
   mfctl media list --name '*.pdf' --sort size
   mfctl media search 'حافظ'
   mfctl media get ed6de839-bf6e-5531-a0eb-2be63a35ce0a -O cover.jpg
-  mfctl media trace ~/media/cover.jpg")]
+  mfctl media trace ~/media/cover.jpg
+  mfctl media takedown ed6de839-bf6e-5531-a0eb-2be63a35ce0a --reason 'court order 2026/118'")]
 pub struct Args {
     #[command(subcommand)]
     command: MediaCommand,
@@ -43,6 +47,10 @@ enum MediaCommand {
     Search(search::Args),
     /// Show an asset's history as a timeline
     Trace(trace::Args),
+    /// Take assets down: nothing of them is found, served or ingested again
+    Takedown(takedown::Args),
+    /// Lift the takedown of assets
+    Lift(lift::Args),
 }
 
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
@@ -52,6 +60,8 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         MediaCommand::Get(args) => get::run(args, cx).await,
         MediaCommand::Search(args) => search::run(args, cx).await,
         MediaCommand::Trace(args) => trace::run(args, cx).await,
+        MediaCommand::Takedown(args) => takedown::run(args, cx).await,
+        MediaCommand::Lift(args) => lift::run(args, cx).await,
     }
 }
 

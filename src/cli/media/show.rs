@@ -17,6 +17,7 @@ use mfctl_core::domain::asset::{AssetSource, DerivativeKind};
 use mfctl_core::domain::names::topics;
 use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{Asset, AssetState, EventId, IdPrefix, ObjectRef, SourcePath, Timestamp, TopicName};
+use mfctl_core::ports::Takedown;
 
 /// Maximum number of source files shown for an asset.
 const MAX_SOURCES: usize = 50;
@@ -42,7 +43,7 @@ pub struct Args {
 /// An object of an asset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ShownObject {
-    /// Its role: `staging`, `original`, `text` or `thumbnail`.
+    /// Its role: `staging`, `original`, `archived`, `text` or `thumbnail`.
     pub role: &'static str,
     /// Its bucket and key, whether it exists or not.
     pub at: ObjectRef,
@@ -91,6 +92,8 @@ pub struct MediaShowReport {
     pub search_document: bool,
     /// The events of its current revision.
     pub events: Vec<ShownEvent>,
+    /// Its latest takedown; none if it was never taken down.
+    pub takedown: Option<Takedown>,
     #[serde(skip)]
     now: Option<Timestamp>,
 }
@@ -114,6 +117,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         objects: asset_objects(&asset, &connected).await?,
         search_document: ports.search.indexed(&[id]).await?.first().copied().unwrap_or(false),
         events: asset_events(&asset),
+        takedown: ports.catalog.takedowns(&[id]).await?.pop(),
         unread: asset.unread().map(str::to_owned),
         asset,
         now: Some(ports.clock.now()),
@@ -128,8 +132,15 @@ async fn asset_objects(asset: &Asset, connected: &Connected) -> Result<Vec<Shown
         ObjectRef { bucket: buckets.originals.clone(), key: object_keys::original(&asset.tenant, &asset.sha256) };
     let derived = |key| ObjectRef { bucket: buckets.derived.clone(), key };
     let enriched = asset.state == AssetState::Enriched;
-    let mut candidates =
-        vec![("staging", asset.staging.clone(), asset.state == AssetState::Staged), ("original", original, durable)];
+    let archived = ObjectRef {
+        bucket: buckets.originals.clone(),
+        key: object_keys::archived_original(&asset.tenant, &asset.sha256),
+    };
+    let mut candidates = vec![
+        ("staging", asset.staging.clone(), asset.state == AssetState::Staged),
+        ("original", original, durable),
+        ("archived", archived, false),
+    ];
     for derivative in DerivativeKind::ALL.into_iter().filter_map(|kind| asset.facts.derivative(kind)) {
         candidates.push((derivative.kind.as_str(), derived(super::derived_key(&derivative)?), enriched));
     }
@@ -175,6 +186,7 @@ impl Render for MediaShowReport {
         page.field("staged", self.time_cell(Some(asset.staged_at)));
         page.field("ingested", self.time_cell(asset.ingested_at));
         page.field("enriched", self.time_cell(asset.enriched_at));
+        self.add_takedown(page);
         self.add_facts(page);
         self.add_tables(page);
     }
@@ -187,6 +199,22 @@ impl Render for MediaShowReport {
 impl MediaShowReport {
     fn time_cell(&self, at: Option<Timestamp>) -> Cell {
         Cell::maybe(at.map(|at| self.now.map_or_else(|| humane::time(at), |now| humane::time_and_age(at, now))))
+    }
+
+    fn add_takedown(&self, page: &mut TextPage) {
+        let Some(takedown) = &self.takedown else { return };
+        page.field("taken down", self.time_cell(Some(takedown.revoked_at)));
+        page.field("  by", takedown.actor.as_str());
+        page.field("  reason", takedown.reason.as_str());
+        if takedown.completed_at.is_none() && takedown.lifted_at.is_none() {
+            let detail = "not completed: run `mfctl media takedown` again";
+            page.field("  state", Cell::new(detail).tone(Tone::Bad));
+        }
+        if takedown.lifted_at.is_some() {
+            page.field("lifted", self.time_cell(takedown.lifted_at));
+            page.field("  by", Cell::maybe(takedown.lifted_by.as_deref()));
+            page.field("  reason", Cell::maybe(takedown.lift_reason.as_deref()));
+        }
     }
 
     fn add_facts(&self, page: &mut TextPage) {

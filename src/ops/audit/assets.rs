@@ -198,13 +198,23 @@ pub(super) fn is_referenced(asset: &Asset, key: &ObjectKey) -> bool {
 }
 
 async fn check_searchable(ports: &Ports, assets: &[Asset], findings: &mut Findings) -> Result<()> {
-    let enriched: Vec<_> =
-        assets.iter().filter(|asset| asset.state == AssetState::Enriched).map(|asset| asset.asset_id).collect();
-    let Some(indexed) = findings.readable("search index", ports.search.indexed(&enriched).await)? else {
+    let checked: Vec<_> = assets.iter().filter(|asset| asset.state >= AssetState::Enriched).collect();
+    let ids: Vec<AssetId> = checked.iter().map(|asset| asset.asset_id).collect();
+    let Some(indexed) = findings.readable("search index", ports.search.indexed(&ids).await)? else {
         return Ok(());
     };
-    for (asset, _) in enriched.iter().zip(indexed).filter(|(_, indexed)| !indexed) {
-        findings.violation(ViolationKind::NotSearchable, asset, "enriched, but the search index has no document of it");
+    for (asset, indexed) in checked.into_iter().zip(indexed) {
+        match asset.state {
+            AssetState::Enriched if !indexed => {
+                let detail = "enriched, but the search index has no document of it";
+                findings.violation(ViolationKind::NotSearchable, asset.asset_id, detail);
+            }
+            AssetState::Revoked if indexed => {
+                let detail = "taken down, but the search index has a document of it";
+                findings.violation(ViolationKind::NotTakenDown, asset.asset_id, detail);
+            }
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -271,9 +281,10 @@ fn check_events_have_assets(log: &LogView, known: &KnownAssets, findings: &mut F
             if count > 1 {
                 findings.violation(ViolationKind::EmittedTwice, &subject, format!("emitted {count} times"));
             }
-            match known.state(asset) {
+            match known.latest(asset) {
                 None => findings.violation(ViolationKind::EventWithoutAsset, &subject, "the catalog has no such asset"),
-                Some(state) if state < reached => {
+                // The states of an earlier revision are not kept.
+                Some((current, state)) if revision >= current && state < reached => {
                     let detail = format!("the catalog says it is only {state}");
                     findings.violation(ViolationKind::EventWithoutAsset, &subject, detail);
                 }

@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 
 use mfctl_core::domain::asset::DerivativeKind;
-use mfctl_core::domain::{Asset, AssetId, AssetState, BucketName, names::Buckets, object_keys};
+use mfctl_core::domain::{Asset, AssetId, AssetState, BucketName, Revision, names::Buckets, object_keys};
 use mfctl_core::ports::ListedObject;
 
-/// The assets that were read from the catalog: 18 bytes each.
+/// The assets that were read from the catalog: 32 bytes each.
 #[derive(Debug, Default)]
 pub(super) struct KnownAssets(HashMap<AssetId, KnownAsset>);
 
 #[derive(Debug, Clone, Copy)]
 struct KnownAsset {
+    revision: Revision,
     state: AssetState,
     /// Objects that no listing has shown: bits as of [`ORIGINAL`] and [`derivative_bit`].
     unseen: u8,
@@ -31,12 +32,12 @@ impl KnownAssets {
     /// Adds an asset. `by_listing`: its original and derivatives are looked for in the listings.
     pub(super) fn insert(&mut self, asset: &Asset, by_listing: bool) {
         let unseen = if by_listing { objects_of(asset) } else { 0 };
-        self.0.insert(asset.asset_id, KnownAsset { state: asset.state, unseen });
+        self.0.insert(asset.asset_id, KnownAsset { revision: asset.revision, state: asset.state, unseen });
     }
 
-    /// The state of an asset; `None` if the catalog does not have it.
-    pub(super) fn state(&self, asset: AssetId) -> Option<AssetState> {
-        self.0.get(&asset).map(|known| known.state)
+    /// The latest revision of an asset and its state; `None` if the catalog does not have it.
+    pub(super) fn latest(&self, asset: AssetId) -> Option<(Revision, AssetState)> {
+        self.0.get(&asset).map(|known| (known.revision, known.state))
     }
 
     /// Takes a listed object of an asset.

@@ -23,6 +23,8 @@ const PAGE: usize = 1000;
 /// The owner of an object, by its key.
 enum ObjectOwner {
     Asset(AssetId),
+    /// The archive's, for an asset that was taken down.
+    ArchivedFor(AssetId),
     /// Another tenant than the audit's.
     OtherTenant,
     Unknown,
@@ -173,7 +175,10 @@ async fn check_page(
         return Ok(());
     }
     let page: Vec<_> = page.map(|object| (object, owners.of(&object.key))).collect();
-    let ids = page.iter().filter_map(|(_, owner)| if let ObjectOwner::Asset(id) = owner { Some(*id) } else { None });
+    let ids = page.iter().filter_map(|(_, owner)| match owner {
+        ObjectOwner::Asset(id) | ObjectOwner::ArchivedFor(id) => Some(*id),
+        ObjectOwner::OtherTenant | ObjectOwner::Unknown => None,
+    });
     let ids: Vec<_> = ids.collect::<BTreeSet<_>>().into_iter().collect();
     let Some(assets) = findings.readable(CATALOG_ASSETS, ports.catalog.assets(&ids).await)? else {
         findings.catalog_incomplete = true;
@@ -187,14 +192,25 @@ async fn check_page(
                 findings.report.objects_of_others += 1;
                 continue;
             }
-            ObjectOwner::Asset(id) => assets.get(&id),
+            ObjectOwner::Asset(id) | ObjectOwner::ArchivedFor(id) => assets.get(&id),
             ObjectOwner::Unknown => None,
         };
         findings.report.objects += 1;
-        if let Some(asset) = asset {
+        let is_archived = matches!(owner, ObjectOwner::ArchivedFor(_));
+        let is_revoked = asset.is_some_and(|asset| asset.state == AssetState::Revoked);
+        if let Some(asset) = asset.filter(|_| !is_archived) {
             known.take(asset, buckets, bucket, object);
         }
         match asset {
+            Some(_) if is_archived && is_revoked => findings.report.archived += 1,
+            Some(_) if is_archived => findings.report.garbage += 1,
+            Some(asset) if is_revoked => {
+                let what =
+                    if *bucket == buckets.derived { "a derivative" } else { "an original outside of the archive" };
+                let again = format!("`mfctl media takedown {} --reason TEXT` removes it", asset.asset_id);
+                let detail = format!("{what} of an asset that was taken down; {again}");
+                findings.violation(ViolationKind::NotTakenDown, format!("{bucket}/{}", object.key), detail);
+            }
             None => findings.violation(
                 ViolationKind::OrphanObject,
                 format!("{bucket}/{}", object.key),
@@ -217,6 +233,14 @@ struct OwnerIndex<'a> {
 impl OwnerIndex<'_> {
     /// The owner of an original or a derivative.
     fn of(&mut self, key: &ObjectKey) -> ObjectOwner {
+        if let Some((tenant, sha256)) = object_keys::parse_archived_original(key) {
+            let asset = AssetId::of(&tenant, &sha256);
+            if tenant == *self.tenant {
+                return ObjectOwner::ArchivedFor(asset);
+            }
+            self.others.insert(asset);
+            return ObjectOwner::OtherTenant;
+        }
         let parts: Vec<_> = key.as_str().split('/').collect();
         match parts[..] {
             [tenant, "sha256", _, _, sha256] => {

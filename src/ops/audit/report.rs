@@ -48,6 +48,8 @@ pub enum ViolationKind {
     UnreadableObject,
     /// A part of the catalog, log, journal, index or store is damaged, missing or cannot be read.
     DamagedData,
+    /// An asset that was taken down still has an original outside of the archive, a derivative or a search document.
+    NotTakenDown,
 }
 
 /// A violation that an audit found.
@@ -105,8 +107,11 @@ pub struct AuditReport {
     /// Events on `media.*`.
     pub events: u64,
     /// Leftover objects, which are harmless: those of committed events, which the lifecycle of the staging bucket removes,
-    /// and kept records that no unresolved dead letter needs.
+    /// kept records that no unresolved dead letter needs, and archived originals of assets whose takedown was lifted.
     pub garbage: u64,
+    /// Archived originals of assets that were taken down.
+    #[serde(default)]
+    pub archived: u64,
     /// (Asset, revision) pairs whose event may have been removed by retention.
     pub unverifiable: u64,
     /// Whether originals and derivatives were read back and hashed.

@@ -206,7 +206,7 @@ fn needs_event(registered: &RegisteredFile) -> bool {
 
 fn revoked() -> FileRefusal {
     FileRefusal {
-        kind: RefusalKind::Revoked,
+        kind: RefusalKind::TakenDown,
         reason: "its asset was taken down; only a lifted takedown brings it back".into(),
     }
 }

@@ -11,7 +11,7 @@ use super::refused_records::RefusedRecords;
 use super::slots::StepSlots;
 use super::step::PipelineStep;
 use mfctl_core::breaker::{Breaker, CallSite};
-use mfctl_core::domain::{GroupName, Stage};
+use mfctl_core::domain::{AssetId, GroupName, Stage};
 use mfctl_core::ports::{self, Dependency};
 use mfctl_core::telemetry::events::{DependencyFailed, WorkerEvent as _};
 
@@ -72,6 +72,15 @@ impl<S: PipelineStep> WorkerContext<S> {
     {
         let site = CallSite { uses, record: None };
         self.breaker.call(site, call, |error: &ports::Error| self.dependency_failed(doing, &error.full())).await
+    }
+
+    /// Removes what this stage stored of assets that were taken down. Waits out outages.
+    pub(super) async fn withdraw(&self, revoked: &[AssetId]) -> ports::Result<()> {
+        const USES: &[Dependency] = &[Dependency::Catalog, Dependency::Search, Dependency::Objects];
+        match revoked {
+            [] => Ok(()),
+            revoked => self.call(USES, "withdraw", || self.step.withdraw(revoked)).await,
+        }
     }
 
     /// Adds the records of a batch to the dead-letter ratio; `Some` when that exceeds its limit.

@@ -196,6 +196,9 @@ impl<S: PipelineStep> RecordIntake<S> {
         let doubts = ClaimDoubts::new(&self.context, fences).decide(&batch.requests, &claimed.answers).await?;
         let assets: HashMap<AssetId, Arc<Asset>> =
             claimed.assets.into_iter().map(|asset| (asset.asset_id, Arc::new(asset))).collect();
+        // An earlier try of their records may have stored something after the takedown looked.
+        let revoked = assets.values().filter(|asset| asset.state == AssetState::Revoked);
+        self.context.withdraw(&revoked.map(|asset| asset.asset_id).collect::<Vec<_>>()).await?;
         let mut answered = batch.requests.into_iter().zip(claimed.answers).enumerate();
         let mut admitted = Vec::with_capacity(decoded.len());
         for (ticket, record, content) in decoded {

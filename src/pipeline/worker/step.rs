@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use mfctl_core::breaker::DependencyFault;
 use mfctl_core::domain::dead_letter::FailureClass;
 use mfctl_core::domain::event::EventEnvelope;
-use mfctl_core::domain::{Asset, NewRecord, ObjectRef, Record, Stage};
+use mfctl_core::domain::{Asset, AssetId, NewRecord, ObjectRef, Record, Stage};
 use mfctl_core::ports::{self, Dependency};
 use mfctl_core::retry::{self, FailureAction};
 
@@ -149,7 +149,13 @@ pub trait PipelineStep: Send + Sync + 'static {
         None
     }
 
-    /// Writes in bulk what must be durable before the commit.
+    /// Removes what this stage stored of assets that were taken down. Of one that is not down any more, nothing is removed.
+    async fn withdraw(&self, _: &[AssetId]) -> ports::Result<()> {
+        Ok(())
+    }
+
+    /// Writes in bulk what must be durable before the commit. What it wrote of an asset that was taken down meanwhile is
+    /// withdrawn.
     async fn finish(&self, effects: &[&Self::Effect]) -> ports::Result<()>;
 
     /// The staged object of a record with this effect: it is deleted after the record's commit, best effort.

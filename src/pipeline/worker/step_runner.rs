@@ -13,15 +13,17 @@ use super::record::{ClaimedRecord, FailedRecord, RecordOutcome};
 use super::slots::StepSlot;
 use super::step::{PipelineStep, RecordContext, StepError, StepOutput};
 use mfctl_core::breaker::CallSite;
-use mfctl_core::domain::Timestamp;
 use mfctl_core::domain::dead_letter::FailureClass;
 use mfctl_core::domain::record_limits;
-use mfctl_core::ports::{Dependency, ErrorKind};
+use mfctl_core::domain::{AssetId, AssetState, Timestamp};
+use mfctl_core::ports::{self, Dependency, ErrorKind};
 use mfctl_core::retry::{self, FailureAction};
 use mfctl_core::telemetry::events::{RecordRetried, WorkerEvent as _};
 
 /// The dependencies of a step while it runs. The object store is taken for the one that failed where an error names none.
 const USES: &[Dependency] = &[Dependency::Objects, Dependency::Registry, Dependency::Parser, Dependency::Scratch];
+
+const CATALOG: &[Dependency] = &[Dependency::Catalog];
 
 /// Runs the step for one record.
 pub(super) struct StepRunner<S: PipelineStep> {
@@ -65,6 +67,10 @@ impl<S: PipelineStep> StepRunner<S> {
         let outcome = match result {
             Ok(output) => RecordOutcome::Processed { record, claim, tenant, output },
             Err(error) if error.action() == FailureAction::Stop => return Err(fatal(&error)),
+            // Its objects are gone, and what the step stored before goes too.
+            Err(_) if self.withdraw_revoked(claim.asset_id).await.map_err(|error| FatalFailure::from(&error))? => {
+                RecordOutcome::Revoked
+            }
             Err(error) => {
                 let now = self.context.ports.clock.now();
                 let (attempts, first_failed_at) = match error.action() {
@@ -89,6 +95,18 @@ impl<S: PipelineStep> StepRunner<S> {
         };
         self.context.ports.metrics.step_took(self.context.stage(), began.elapsed().as_secs_f64());
         Ok(outcome)
+    }
+
+    /// Withdraws an asset that was taken down; whether it was.
+    async fn withdraw_revoked(&self, asset: AssetId) -> ports::Result<bool> {
+        let context = &self.context;
+        let assets = [asset];
+        let found = context.call(CATALOG, "look at assets", || context.ports.catalog.assets(&assets)).await?;
+        let is_revoked = found.iter().any(|asset| asset.state == AssetState::Revoked);
+        if is_revoked {
+            context.withdraw(&assets).await?;
+        }
+        Ok(is_revoked)
     }
 
     async fn attempt(

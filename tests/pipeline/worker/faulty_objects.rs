@@ -144,6 +144,10 @@ impl ObjectStore for FaultyObjects {
         deleted
     }
 
+    async fn purge(&self, at: &[ObjectRef]) -> Result<u64> {
+        self.inner.purge(at).await
+    }
+
     async fn list(
         &self,
         bucket: &BucketName,

@@ -46,6 +46,32 @@ async fn configuring_a_bucket_is_idempotent() {
     assert_eq!((found.versioned, found.expire_noncurrent_after_days), (true, Some(180)));
 }
 
+/// Versions and delete markers of every key that begins so, as an independent client lists them.
+async fn versions(client: &aws_sdk_s3::Client, bucket: &str, prefix: &str) -> usize {
+    let page = client.list_object_versions().bucket(bucket).prefix(prefix).send().await.unwrap();
+    page.versions().len() + page.delete_markers().len()
+}
+
+#[tokio::test]
+async fn purge_deletes_every_version_and_delete_marker_of_its_keys_alone() {
+    let config = config();
+    let store = S3Store::new(&config).unwrap();
+    store.configure_bucket(&bucket(), &ORIGINALS).await.unwrap();
+    let client = plain_client(&config);
+    let name = format!("{}{}", config.bucket_prefix, bucket());
+    let key = "default/sha256/ab/سلام a+b";
+    for round in 0..3 {
+        put(&store, key, &bytes(round + 1)).await.unwrap();
+    }
+    put(&store, &format!("{key}2"), &bytes(1)).await.unwrap();
+    store.delete(&[at(key)]).await.unwrap();
+    assert_eq!(versions(&client, &name, key).await, 5, "three versions, a delete marker, and another key");
+    assert_eq!(store.purge(&[at(key)]).await.unwrap(), 4);
+    assert_eq!(versions(&client, &name, key).await, 1);
+    assert_eq!(store.purge(&[at(key)]).await.unwrap(), 0);
+    assert_eq!(get(&store, &format!("{key}2")).await.len(), 1);
+}
+
 #[tokio::test]
 async fn foreign_lifecycle_rules_are_kept() {
     let config = config();

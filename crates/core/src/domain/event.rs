@@ -187,6 +187,14 @@ event! {
     }
 }
 
+event! {
+    /// `media.asset_revoked`: the asset was taken down.
+    AssetRevoked {
+        /// Why, in the operator's words.
+        reason: String,
+    }
+}
+
 /// The first byte of the Confluent wire format.
 const MAGIC: u8 = 0;
 

@@ -80,7 +80,7 @@ text_enum!(
         /// It is in mfctl's own data folder.
         DataFolder = "data_folder",
         /// Its asset was taken down.
-        Revoked = "revoked",
+        TakenDown = "taken_down",
         /// It cannot be opened or read.
         Unreadable = "unreadable",
         /// A list or manifest names it, and it does not exist.

@@ -6,6 +6,8 @@ use super::record::RecordAddress;
 
 /// First part of the keys of records that are kept for their dead letters.
 pub const KEPT_RECORDS: &str = "dead-letters";
+/// First part of the keys of the originals of assets that were taken down.
+const ARCHIVE: &str = "archive";
 
 /// Platform marker in the bucket of originals, written by `bootstrap apply`: `mfctl/platform.json`. Belongs to no asset.
 #[must_use]
@@ -24,6 +26,37 @@ pub fn staging(tenant: &Tenant, job: JobId, event: EventId) -> ObjectKey {
 pub fn original(tenant: &Tenant, sha256: &Sha256) -> ObjectKey {
     let hex = sha256.to_string();
     ObjectKey::from_valid(format!("{tenant}/sha256/{}/{}/{hex}", &hex[..2], &hex[2..4]))
+}
+
+/// Original of an asset that was taken down: `archive/<tenant>/sha256/ab/cd/<sha256>`. Nothing serves it.
+#[must_use]
+pub fn archived_original(tenant: &Tenant, sha256: &Sha256) -> ObjectKey {
+    ObjectKey::from_valid(format!("{ARCHIVE}/{}", original(tenant, sha256)))
+}
+
+/// The tenant and the digest in a key of [`archived_original`]; `None` for any other key.
+#[must_use]
+pub fn parse_archived_original(key: &ObjectKey) -> Option<(Tenant, Sha256)> {
+    let parts: Vec<&str> = key.as_str().split('/').collect();
+    let [ARCHIVE, tenant, "sha256", _, _, sha256] = parts[..] else { return None };
+    let (tenant, sha256): (Tenant, Sha256) = (tenant.parse().ok()?, sha256.parse().ok()?);
+    // Only the one spelling that is written.
+    (archived_original(&tenant, &sha256) == *key).then_some((tenant, sha256))
+}
+
+/// Prefix of the keys of an asset's derivatives, of every revision: `<asset_id>/`.
+#[must_use]
+pub fn derived_prefix(asset: AssetId) -> String {
+    format!("{asset}/")
+}
+
+/// The revision in the key of a derivative; `None` for any other key.
+#[must_use]
+pub fn revision_of_derivative(key: &ObjectKey) -> Option<Revision> {
+    let parts: Vec<&str> = key.as_str().split('/').collect();
+    let [asset, revision, _] = parts[..] else { return None };
+    asset.parse::<AssetId>().ok()?;
+    revision.parse().ok().map(Revision)
 }
 
 /// Extracted text: `<asset_id>/<revision>/text-<sha256>.txt`.
@@ -47,7 +80,7 @@ pub fn derived_thumbnail(asset: AssetId, revision: Revision, sha256: &Sha256) ->
 pub fn digest_in_key(key: &ObjectKey) -> Option<Sha256> {
     let parts: Vec<_> = key.as_str().split('/').collect();
     match parts[..] {
-        [_, "sha256", _, _, sha256] => sha256.parse().ok(),
+        [_, "sha256", _, _, sha256] | [ARCHIVE, _, "sha256", _, _, sha256] => sha256.parse().ok(),
         [_, _, name] => {
             let text = name.strip_prefix("text-").and_then(|name| name.strip_suffix(".txt"));
             let thumbnail = || name.strip_prefix("thumb-320-").and_then(|name| name.strip_suffix(".webp"));
@@ -96,12 +129,25 @@ mod tests {
         let asset = AssetId::of(&tenant, &sha256);
         let keys = [
             original(&tenant, &sha256),
+            archived_original(&tenant, &sha256),
             derived_text(asset, Revision::FIRST, &sha256),
             derived_thumbnail(asset, Revision::FIRST, &sha256),
         ];
         assert!(keys.iter().all(|key| digest_in_key(key) == Some(sha256)), "{keys:?}");
         for key in ["a/1/text.txt", "a/1/thumb-320.webp", "a/1/text-abc.txt", "mfctl/platform.json"] {
             assert_eq!(digest_in_key(&ObjectKey::new(key).unwrap()), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn the_key_of_an_archived_original_is_parsed_in_one_spelling_only() {
+        let sha256 = Sha256([0xab; 32]);
+        let tenant = Tenant::new("archive").unwrap();
+        let key = archived_original(&tenant, &sha256);
+        assert_eq!(key.as_str(), format!("archive/archive/sha256/ab/ab/{sha256}"));
+        assert_eq!(parse_archived_original(&key), Some((tenant.clone(), sha256)));
+        for other in [original(&tenant, &sha256).to_string(), format!("archive/archive/sha256/ab/cd/{sha256}")] {
+            assert_eq!(parse_archived_original(&ObjectKey::new(other.clone()).unwrap()), None, "{other}");
         }
     }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{GroupCommit, Result};
+use super::{GroupCommit, Result, Takedown, TakedownRequest};
 use crate::domain::asset::{AssetFacts, AssetPaths, AssetSighting, AssetSource};
 use crate::domain::claim::{EpochAnswer, MintRequest, StoredClaim};
 use crate::domain::event::Metadata;
@@ -204,6 +204,8 @@ pub struct AssetFilter {
     pub tenant: Option<Tenant>,
     /// Only assets in this state.
     pub state: Option<AssetState>,
+    /// Whether assets that were taken down are left out.
+    pub without_revoked: bool,
     /// Only assets that are (`true`) or are not (`false`) dead-lettered: see [`Asset::dead_lettered`].
     pub dead_lettered: Option<bool>,
     /// Only this media type, or the types of this family.
@@ -278,8 +280,8 @@ pub struct UnreadCount {
 /// The catalog.
 ///
 /// Contract: every write takes a whole batch, is durable when it returns, and is idempotent: the same batch again
-/// changes nothing. Within a revision a state never goes backwards and `revoked` is final; a write of an older revision
-/// changes nothing. Duplicates within a batch are collapsed: the first wins in [`Catalog::stage`] and
+/// changes nothing. Within a revision a state never goes backwards and `revoked` is final: only [`Catalog::lift`] takes such
+/// an asset to its next revision. A write of an older revision changes nothing. Duplicates within a batch are collapsed: the first wins in [`Catalog::stage`] and
 /// [`Catalog::claim`], the last in every other write. Pages are by key: no row is returned twice, and none below the
 /// cursor is missed.
 #[async_trait]
@@ -321,11 +323,28 @@ pub trait Catalog: Send + Sync {
         ends: Vec<ClaimEnd>,
     ) -> Result<Vec<TopicPartition>>;
 
-    /// Applies state transitions. A revision newer than the row's starts at the state of its transition.
-    async fn advance(&self, transitions: Vec<StateTransition>) -> Result<()>;
+    /// Applies state transitions. A revision newer than the row's starts at the state of its transition. Returns those of the
+    /// assets that are revoked, each once and sorted: nothing of them has changed, and what was written for them must go.
+    async fn advance(&self, transitions: Vec<StateTransition>) -> Result<Vec<AssetId>>;
 
     /// Sets the dead-letter flag of assets.
     async fn flag_dead_letters(&self, flags: Vec<DeadLetterFlag>) -> Result<()>;
+
+    /// Takes assets down: the state of the revision becomes `revoked`, its facts and its dead-letter flag are cleared, and the
+    /// takedown is recorded. Returns the takedown of each asset that is down at that revision, in order: the recorded one, if
+    /// it was down before. `None` for an asset that does not exist or has another revision.
+    async fn revoke(&self, requests: Vec<TakedownRequest>) -> Result<Vec<Option<Takedown>>>;
+
+    /// Marks the takedowns of these revisions as complete.
+    async fn complete_takedowns(&self, takedowns: &[(AssetId, Revision)], at: Timestamp) -> Result<()>;
+
+    /// Lifts the takedowns of assets that are down at the revision of the request: the asset starts its next revision as
+    /// `staged`, with the staging object and the event id that it had and an event that is not published yet. The lift is
+    /// recorded with the takedown and the new revision with its cause.
+    async fn lift(&self, requests: Vec<TakedownRequest>) -> Result<()>;
+
+    /// The latest takedown of each of these assets that was ever taken down, sorted by asset.
+    async fn takedowns(&self, assets: &[AssetId]) -> Result<Vec<Takedown>>;
 
     /// Assets that match the filter, sorted by id, from the cursor on.
     async fn list(&self, filter: &AssetFilter, cursor: Option<&str>, limit: usize) -> Result<CursorPage<Asset>>;

@@ -18,6 +18,7 @@ mod registry;
 mod search;
 mod secret_store;
 mod storage_check;
+mod takedown;
 mod topic_admin;
 mod vault_setup;
 
@@ -49,6 +50,7 @@ pub use registry::{RegisteredSchema, SchemaRegistry};
 pub use search::{SearchDocument, SearchHit, SearchIndex, SearchPage, SearchQuery};
 pub use secret_store::{AppRole, MountClass, SecretShape, SecretStore, VaultAdmin, VaultMount};
 pub use storage_check::{CheckDepth, MAX_DAMAGE, StorageCheck};
+pub use takedown::{Takedown, TakedownRequest};
 pub use topic_admin::{TopicAdmin, TopicState};
 pub use vault_setup::{AdminRole, InitKeys, SealStatus, VaultSetup};
 

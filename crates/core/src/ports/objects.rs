@@ -262,8 +262,32 @@ pub trait ObjectStore: Send + Sync {
     /// The object as a local file, copied into `dir` unless the store keeps it as a file itself.
     async fn local(&self, at: &ObjectRef, dir: &Path) -> Result<LocalObject>;
 
-    /// Deletes objects.
+    /// Deletes objects. In a versioned bucket their versions stay, as non-current ones.
     async fn delete(&self, at: &[ObjectRef]) -> Result<()>;
+
+    /// Deletes objects with every version and delete marker of their keys, so that nothing of them can be restored. Missing
+    /// ones are no error. Returns how many versions were deleted.
+    async fn purge(&self, at: &[ObjectRef]) -> Result<u64>;
+
+    /// Moves an object within the store: copies it, verifies the bytes of the copy, makes it durable, and deletes the first
+    /// one. A target that exists with the expected bytes is kept. The outcome is that of the copy; where it is
+    /// [`CopyOutcome::WrongSource`] or [`CopyOutcome::WrongTarget`], nothing was deleted. `NotFound` if neither exists.
+    async fn relocate(&self, from: &ObjectRef, to: &ObjectRef, expected: &ContentDigest) -> Result<CopyOutcome> {
+        let outcome = self.copy(from, to, expected).await?;
+        let verified = match outcome {
+            // A second copy writes nothing and compares the target.
+            CopyOutcome::Copied => self.copy(from, to, expected).await?,
+            outcome => outcome,
+        };
+        match verified {
+            CopyOutcome::Copied | CopyOutcome::AlreadyThere => {
+                self.sync().await?;
+                self.delete(std::slice::from_ref(from)).await?;
+                Ok(outcome)
+            }
+            wrong => Ok(wrong),
+        }
+    }
 
     /// Objects whose key begins with `prefix` and is greater than `after`, at most `limit`, plus the foreign keys of that
     /// range. A caller that continues after the last object gets each foreign key once.

@@ -16,7 +16,7 @@ pub struct SearchDocument {
     pub asset_id: AssetId,
     /// Locale of the document, BCP 47.
     pub locale: String,
-    /// Revision of the asset; the external version of the write.
+    /// Revision of the asset, which gives the version of the write.
     pub revision: Revision,
     /// Tenant of the asset.
     pub tenant: Tenant,
@@ -85,15 +85,17 @@ pub struct SearchPage {
 
 /// The search index.
 ///
-/// Contract: a write takes effect only if its revision is at least that of the existing document or tombstone
-/// (OpenSearch's `external_gte`); it is durable when the call returns and visible to the next search. Persian is
-/// normalised so that each spelling finds the others.
+/// Contract: the version of a document is 2 × its revision, that of a tombstone 2 × its revision + 1. A write takes effect
+/// only if its version is at least that of the existing document or tombstone (OpenSearch's `external_gte`): a document of
+/// the revision that was removed, or of an earlier one, changes nothing however late it is written, and the same write again
+/// succeeds. A write is durable when the call returns and visible to the next search. Persian is normalised so that each
+/// spelling finds the others.
 #[async_trait]
 pub trait SearchIndex: Send + Sync {
     /// Indexes documents.
     async fn index(&self, documents: Vec<SearchDocument>) -> Result<()>;
 
-    /// Replaces an asset's documents, all locales, with tombstones of this revision.
+    /// Replaces an asset's documents of this revision and earlier ones, all locales, with a tombstone.
     async fn remove(&self, asset: AssetId, revision: Revision) -> Result<()>;
 
     /// Searches. A query without a term that must match is [`super::ErrorKind::Invalid`].

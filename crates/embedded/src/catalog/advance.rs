@@ -1,11 +1,13 @@
 //! Advances assets to later states, and flags those that a stage sent to its dead-letter topic.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, params};
 
 use crate::db::SqlContext;
 use crate::sql;
-use mfctl_core::domain::AssetState;
 use mfctl_core::domain::asset::Stage;
+use mfctl_core::domain::{AssetId, AssetState};
 use mfctl_core::ports::{DeadLetterFlag, Result, StateTransition};
 
 /// Forward only: a row changes if it is not revoked, the step is of its revision or a later one, and the step has new
@@ -24,16 +26,19 @@ const ADVANCE: &str = "
            OR (?3 = 1 AND ingested_at IS NULL) OR (?3 = 2 AND enriched_at IS NULL))";
 
 /// See [`mfctl_core::ports::Catalog::advance`].
-pub(super) fn advance(tx: &Connection, steps: &[StateTransition]) -> Result<()> {
+pub(super) fn advance(tx: &Connection, steps: &[StateTransition]) -> Result<Vec<AssetId>> {
     let what = "advance assets";
     let mut update = tx.prepare_cached(ADVANCE).during(what)?;
+    let mut is_revoked =
+        tx.prepare_cached("SELECT 1 FROM media_assets WHERE asset_id = ?1 AND state = 3").during(what)?;
+    let mut revoked = BTreeSet::new();
     for step in steps {
         // `None` keeps the stored facts; empty facts replace them.
         let facts = match &step.facts {
             Some(facts) => Some(sql::json(facts)?.unwrap_or_else(|| "{}".to_owned())),
             None => None,
         };
-        update
+        let changed = update
             .execute(params![
                 step.asset_id.0.as_bytes(),
                 step.revision.0,
@@ -43,8 +48,14 @@ pub(super) fn advance(tx: &Connection, steps: &[StateTransition]) -> Result<()> 
                 sql::variant_index(Stage::ALL, &step.stage),
             ])
             .during(what)?;
+        // Also after a step of this batch that took the asset down.
+        if (changed == 0 || step.to == AssetState::Revoked)
+            && is_revoked.exists([step.asset_id.0.as_bytes()]).during(what)?
+        {
+            revoked.insert(step.asset_id);
+        }
     }
-    Ok(())
+    Ok(revoked.into_iter().collect())
 }
 
 /// See [`mfctl_core::ports::Catalog::flag_dead_letters`].

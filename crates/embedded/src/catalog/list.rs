@@ -230,6 +230,10 @@ impl AssetConditions {
         if let Some(state) = &filter.state {
             all.and("state = ?", [Value::Integer(sql::variant_index(AssetState::ALL, state))]);
         }
+        if filter.without_revoked {
+            let revoked = sql::variant_index(AssetState::ALL, &AssetState::Revoked);
+            all.and("state <> ?", [Value::Integer(revoked)]);
+        }
         if let Some(flagged) = filter.dead_lettered {
             all.and(if flagged { "dead_lettered IS NOT NULL" } else { "dead_lettered IS NULL" }, []);
             all.indexed |= flagged;

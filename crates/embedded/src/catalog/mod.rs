@@ -11,6 +11,7 @@ mod names;
 mod outcomes;
 mod rows;
 mod stage;
+mod takedowns;
 #[cfg(test)]
 mod tests;
 
@@ -28,11 +29,12 @@ use mfctl_core::domain::asset::{AssetPaths, AssetSighting, AssetSource, NO_REASO
 use mfctl_core::domain::claim::EpochAnswer;
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{
-    Asset, AssetId, AssetState, EventId, GroupName, JobId, ObjectRef, SourcePath, Tenant, TopicPartition,
+    Asset, AssetId, AssetState, EventId, GroupName, JobId, ObjectRef, Revision, SourcePath, Tenant, TopicPartition,
 };
 use mfctl_core::ports::{
     AssetFilter, AssetOrder, Catalog, CatalogSummary, ClaimBatch, ClaimEnd, ClaimedBatch, CursorPage, DeadLetterFlag,
-    EpochRequest, PartitionFence, Result, StagedAsset, StagedRow, StateTransition, UnreadCount,
+    EpochRequest, PartitionFence, Result, StagedAsset, StagedRow, StateTransition, Takedown, TakedownRequest,
+    UnreadCount,
 };
 
 /// Assets of one path that are returned at most, latest first.
@@ -106,12 +108,30 @@ impl Catalog for SqliteCatalog {
         self.db.write("end claims", move |tx| claims::end(tx, &group, &fences, &ends)).await
     }
 
-    async fn advance(&self, steps: Vec<StateTransition>) -> Result<()> {
+    async fn advance(&self, steps: Vec<StateTransition>) -> Result<Vec<AssetId>> {
         self.db.write("advance assets", move |tx| advance::advance(tx, &steps)).await
     }
 
     async fn flag_dead_letters(&self, flags: Vec<DeadLetterFlag>) -> Result<()> {
         self.db.write("flag dead-lettered assets", move |tx| advance::flag_dead_letters(tx, &flags)).await
+    }
+
+    async fn revoke(&self, requests: Vec<TakedownRequest>) -> Result<Vec<Option<Takedown>>> {
+        self.db.write("take assets down", move |tx| takedowns::revoke(tx, &requests)).await
+    }
+
+    async fn complete_takedowns(&self, takedowns: &[(AssetId, Revision)], at: Timestamp) -> Result<()> {
+        let takedowns = takedowns.to_vec();
+        self.db.write("complete takedowns", move |tx| takedowns::complete(tx, &takedowns, at)).await
+    }
+
+    async fn lift(&self, requests: Vec<TakedownRequest>) -> Result<()> {
+        self.db.write("lift takedowns", move |tx| takedowns::lift(tx, &requests)).await
+    }
+
+    async fn takedowns(&self, assets: &[AssetId]) -> Result<Vec<Takedown>> {
+        let assets = assets.to_vec();
+        self.db.read("read takedowns", move |connection| takedowns::latest(connection, assets)).await
     }
 
     async fn list(&self, filter: &AssetFilter, cursor: Option<&str>, limit: usize) -> Result<CursorPage<Asset>> {

@@ -47,6 +47,7 @@ const MIGRATIONS: &[SqlMigration] = &[
     SqlMigration { version: SEARCH_NAMES, sql: include_str!("../migrations/0010_search_names.sql") },
     SqlMigration { version: 11, sql: include_str!("../migrations/0011_unread.sql") },
     SqlMigration { version: 12, sql: include_str!("../migrations/0012_claims.sql") },
+    SqlMigration { version: 13, sql: include_str!("../migrations/0013_takedown.sql") },
 ];
 
 /// The format this binary writes.

@@ -130,6 +130,12 @@ impl ObjectStore for FolderStore {
 
     async fn delete(&self, at: &[ObjectRef]) -> Result<()> {
         let at = at.to_vec();
+        self.write("remove objects", move |folder| folder.delete(&at).map(drop)).await
+    }
+
+    async fn purge(&self, at: &[ObjectRef]) -> Result<u64> {
+        let at = at.to_vec();
+        // A folder keeps no versions.
         self.write("remove objects", move |folder| folder.delete(&at)).await
     }
 

@@ -155,12 +155,15 @@ impl ObjectFolder {
         }
     }
 
-    pub(super) fn delete(&self, at: &[ObjectRef]) -> Result<()> {
+    /// Removes objects; returns how many there were.
+    pub(super) fn delete(&self, at: &[ObjectRef]) -> Result<u64> {
+        let mut removed = 0;
         let mut folders = BTreeSet::new();
         for object in at {
             let path = self.path(object);
             match fs::remove_file(&path) {
                 Ok(()) => {
+                    removed += 1;
                     folders.extend(path.parent().map(Path::to_path_buf));
                 }
                 // A folder at that path is not an object.
@@ -171,7 +174,7 @@ impl ObjectFolder {
             }
         }
         folders.iter().for_each(|folder| self.prune(folder));
-        Ok(())
+        Ok(removed)
     }
 
     /// Removes a folder and its ancestors below the bucket while they are empty. Best effort: a folder that stays does

@@ -1,4 +1,5 @@
-//! Indexes and removes documents. A write of a lower revision than the stored one is ignored.
+//! Indexes and removes documents. A write of a lower version than the stored one is ignored; that a removed revision is not
+//! written again is a trigger's part.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -45,13 +46,6 @@ fn index_one(
     NormalisedDocument { document, title, tags, body }: &NormalisedDocument,
 ) -> rusqlite::Result<()> {
     let asset = document.asset_id.0.as_bytes();
-    let removed_revision: Option<u32> = tx
-        .prepare_cached("SELECT revision FROM search_tombstones WHERE asset_id = ?1")?
-        .query_row([asset], |row| row.get(0))
-        .optional()?;
-    if removed_revision.is_some_and(|removed| document.revision.0 < removed) {
-        return Ok(());
-    }
     let document_id: Option<i64> = tx
         .prepare_cached(
             "INSERT INTO search_documents (asset_id, locale, revision, tenant, collection, media_type, language, title)

@@ -23,7 +23,7 @@ macro_rules! scripts {
 
 /// All migrations, by version.
 pub(super) static SCRIPTS: &[MigrationScript] =
-    scripts![1 "base", 2 "tables", 3 "rules", 4 "calls", 5 "access", 6 "names", 7 "unread", 8 "claims"];
+    scripts![1 "base", 2 "tables", 3 "rules", 4 "calls", 5 "access", 6 "names", 7 "unread", 8 "claims", 9 "takedown"];
 
 impl MigrationScript {
     /// The SHA-256 of the SQL, in hex: it shows whether the script is the one that was applied.

@@ -79,7 +79,7 @@ pub(super) async fn list(
 ) -> Result<CursorPage<Asset>> {
     // The function of the first release suffices for what it knows, so that an earlier database can be read.
     let function = if filter.name.is_none() { "rpc/list_assets" } else { "rpc/find_assets" };
-    scan(client, function, conditions(filter), cursor, limit).await
+    scan(client, function, filter, conditions(filter), cursor, limit).await
 }
 
 pub(super) async fn list_sorted(
@@ -103,13 +103,14 @@ pub(super) async fn list_sorted(
             return Err(bad_cursor(cursor));
         }
     }
-    scan(client, "rpc/find_assets", request, cursor, limit).await
+    scan(client, "rpc/find_assets", filter, request, cursor, limit).await
 }
 
-/// Reads a page of assets in several steps.
+/// Reads a page of assets in several steps. The database's functions do not know [`AssetFilter::without_revoked`].
 async fn scan(
     client: &PostgrestClient,
     function: &str,
+    filter: &AssetFilter,
     mut request: Value,
     cursor: Option<&str>,
     limit: usize,
@@ -130,14 +131,21 @@ async fn scan(
             answer => answer?,
         };
         let full = scan.assets.len() >= wanted;
-        found.extend(scan.assets.into_iter().map(Asset::from));
-        let passed = if full { found.last().map(|asset| asset.asset_id) } else { scan.passed };
+        let read = scan.assets.into_iter().map(Asset::from);
+        let mut last = None;
+        found.extend(read.inspect(|asset| last = Some(asset.asset_id)).filter(|asset| !leaves_out(filter, asset)));
+        let passed = if full { last } else { scan.passed };
         match passed {
             Some(passed) => after = Some(passed),
             None => break,
         }
     }
     Ok(page(found, limit, |asset| asset.asset_id.to_string()))
+}
+
+/// Whether a filter leaves out this asset, which matches its other conditions.
+fn leaves_out(filter: &AssetFilter, asset: &Asset) -> bool {
+    filter.without_revoked && asset.state == AssetState::Revoked
 }
 
 pub(super) async fn paths(client: &PostgrestClient, assets: &[AssetId], limit: usize) -> Result<Vec<AssetPaths>> {

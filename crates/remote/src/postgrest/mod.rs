@@ -10,6 +10,7 @@ mod client;
 mod error;
 mod lists;
 mod rows;
+mod takedowns;
 mod token;
 mod writes;
 
@@ -24,11 +25,12 @@ use mfctl_core::domain::asset::{AssetPaths, AssetSighting, AssetSource};
 use mfctl_core::domain::claim::EpochAnswer;
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{
-    Asset, AssetId, EventId, GroupName, JobId, ObjectRef, Secret, SourcePath, Tenant, TopicPartition,
+    Asset, AssetId, EventId, GroupName, JobId, ObjectRef, Revision, Secret, SourcePath, Tenant, TopicPartition,
 };
 use mfctl_core::ports::{
     AssetFilter, AssetOrder, Catalog, CatalogSummary, ClaimBatch, ClaimEnd, ClaimedBatch, CursorPage, DeadLetterFlag,
-    EpochRequest, PartitionFence, Result, StagedAsset, StagedRow, StateTransition, UnreadCount,
+    EpochRequest, PartitionFence, Result, StagedAsset, StagedRow, StateTransition, Takedown, TakedownRequest,
+    UnreadCount,
 };
 
 /// The address of a PostgREST server, and how to authenticate.
@@ -125,12 +127,28 @@ impl Catalog for PostgrestCatalog {
         claims::end_claims(&self.client, group, &fences, &ends).await
     }
 
-    async fn advance(&self, steps: Vec<StateTransition>) -> Result<()> {
+    async fn advance(&self, steps: Vec<StateTransition>) -> Result<Vec<AssetId>> {
         writes::advance(&self.client, &steps).await
     }
 
     async fn flag_dead_letters(&self, flags: Vec<DeadLetterFlag>) -> Result<()> {
         writes::flag_dead_letters(&self.client, &flags).await
+    }
+
+    async fn revoke(&self, requests: Vec<TakedownRequest>) -> Result<Vec<Option<Takedown>>> {
+        takedowns::revoke(&self.client, &requests).await
+    }
+
+    async fn complete_takedowns(&self, takedowns: &[(AssetId, Revision)], at: Timestamp) -> Result<()> {
+        takedowns::complete(&self.client, takedowns, at).await
+    }
+
+    async fn lift(&self, requests: Vec<TakedownRequest>) -> Result<()> {
+        takedowns::lift(&self.client, &requests).await
+    }
+
+    async fn takedowns(&self, assets: &[AssetId]) -> Result<Vec<Takedown>> {
+        takedowns::latest(&self.client, assets).await
     }
 
     async fn list(&self, filter: &AssetFilter, cursor: Option<&str>, limit: usize) -> Result<CursorPage<Asset>> {

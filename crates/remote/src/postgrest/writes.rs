@@ -1,9 +1,10 @@
 //! Writes: one request for a batch of the usual size. All are idempotent.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use reqwest::Method;
+use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
@@ -42,8 +43,18 @@ pub(super) async fn mark_published(client: &PostgrestClient, assets: &[AssetId],
     Ok(())
 }
 
-pub(super) async fn advance(client: &PostgrestClient, steps: &[StateTransition]) -> Result<()> {
-    call_for_each(client, "move assets forward", "rpc/advance", rows::arrays(steps.iter().map(AdvanceRow::from))?).await
+pub(super) async fn advance(client: &PostgrestClient, steps: &[StateTransition]) -> Result<Vec<AssetId>> {
+    #[derive(Deserialize)]
+    struct AdvanceAnswer {
+        revoked: Vec<AssetId>,
+    }
+    let mut revoked = BTreeSet::new();
+    for array in rows::arrays(steps.iter().map(AdvanceRow::from))? {
+        let body = format!("{{\"rows\":{array}}}");
+        let answer: AdvanceAnswer = client.call("move assets forward", "rpc/advance_assets", body).await?;
+        revoked.extend(answer.revoked);
+    }
+    Ok(revoked.into_iter().collect())
 }
 
 pub(super) async fn flag_dead_letters(client: &PostgrestClient, flags: &[DeadLetterFlag]) -> Result<()> {
@@ -52,7 +63,12 @@ pub(super) async fn flag_dead_letters(client: &PostgrestClient, flags: &[DeadLet
 }
 
 /// Calls a function once for each array of rows.
-async fn call_for_each(client: &PostgrestClient, what: &'static str, path: &str, arrays: Vec<String>) -> Result<()> {
+pub(super) async fn call_for_each(
+    client: &PostgrestClient,
+    what: &'static str,
+    path: &str,
+    arrays: Vec<String>,
+) -> Result<()> {
     for array in arrays {
         let _: IgnoredAny = client.call(what, path, format!("{{\"rows\":{array}}}")).await?;
     }

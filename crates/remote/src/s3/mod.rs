@@ -27,6 +27,7 @@ mod limiter;
 mod list;
 mod multipart;
 mod parts;
+mod purge;
 mod put;
 mod read;
 mod request_metrics;
@@ -54,6 +55,7 @@ use self::digest::ChecksumSupport;
 use self::list::ObjectLister;
 use self::multipart::MultipartUploader;
 use self::parts::BufferBudget;
+use self::purge::VersionPurger;
 use self::put::ObjectWriter;
 use self::read::ObjectReader;
 use self::requests::Requests;
@@ -74,6 +76,7 @@ pub struct S3Store {
     writer: ObjectWriter,
     copier: ObjectCopier,
     deleter: ObjectDeleter,
+    purger: VersionPurger,
     uploads: Arc<UploadClient>,
 }
 
@@ -104,6 +107,7 @@ impl S3Store {
         };
         Ok(Self {
             bucket_admin: BucketAdminClient::new(&requests, buckets.clone()),
+            purger: VersionPurger::new(requests.clone()),
             lister: ObjectLister::new(requests.clone(), buckets.clone()),
             copier: ObjectCopier::new(requests.clone(), reader.clone(), uploads.clone()),
             writer: ObjectWriter {
@@ -175,6 +179,10 @@ impl ObjectStore for S3Store {
 
     async fn delete(&self, at: &[ObjectRef]) -> Result<()> {
         self.deleter.delete(at).await
+    }
+
+    async fn purge(&self, at: &[ObjectRef]) -> Result<u64> {
+        self.purger.purge(at).await
     }
 
     async fn list(

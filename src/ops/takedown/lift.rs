@@ -1,0 +1,203 @@
+//! Lifts takedowns: the asset starts its next revision as a staged one, and the workers process it as after an ingest.
+//!
+//! The steps, in their order:
+//!
+//! 1. the bytes are copied from the archive to the place of the staged object, and verified;
+//! 2. the catalog records the lift and the asset's next revision, which is `staged`;
+//! 3. `ingest.raw` is published for that revision, with the event id of the asset's row, as ingest publishes it again;
+//! 4. the copy in the archive is deleted.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{TakedownOrder, TakedownPorts, changed_meanwhile, envelope};
+use crate::pipeline::withdrawal::AssetObjects;
+use mfctl_core::domain::event::IngestRaw;
+use mfctl_core::domain::names::topics;
+use mfctl_core::domain::{Asset, AssetId, AssetState, Revision, SourcePath};
+use mfctl_core::failpoint;
+use mfctl_core::ports::{CopyOutcome, Error, ErrorKind, Result, Takedown};
+
+/// The result of a lift for an asset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LiftResult {
+    /// This run lifted its takedown.
+    Lifted,
+    /// Its takedown was lifted before, and this run did what was left to do.
+    Continued,
+    /// Its takedown was lifted before, and nothing was left to do.
+    LiftedAlready,
+    /// It was never taken down.
+    NotDown,
+    /// Its takedown could not be lifted completely: see the error.
+    Failed,
+}
+
+/// What a run did with an asset, or what it would do.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct LiftOutcome {
+    /// The asset.
+    pub asset_id: AssetId,
+    /// The asset's revision now.
+    pub revision: Revision,
+    /// The result.
+    pub result: LiftResult,
+    /// Whether `ingest.raw` was published.
+    pub event_published: bool,
+    /// Whether the copy in the archive was deleted.
+    pub archived_removed: bool,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+impl LiftOutcome {
+    fn new(asset: &Asset, result: LiftResult) -> Self {
+        let asset_id = asset.asset_id;
+        Self {
+            asset_id,
+            revision: asset.revision,
+            result,
+            event_published: false,
+            archived_removed: false,
+            error: None,
+        }
+    }
+
+    /// The outcome of an asset that failed.
+    #[must_use]
+    pub fn failed(asset: &Asset, error: &Error) -> Self {
+        Self { error: Some(error.full()), ..Self::new(asset, LiftResult::Failed) }
+    }
+}
+
+impl TakedownPorts {
+    /// What [`TakedownPorts::lift`] would do now. Changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound` if the bytes of an asset that is down are gone; otherwise those of the ports.
+    pub async fn plan_lift(&self, asset: &Asset) -> Result<LiftOutcome> {
+        let at = AssetObjects::of(asset, &self.buckets);
+        let in_archive = self.objects.head(&at.archived).await?.is_some();
+        if asset.state == AssetState::Revoked {
+            if !in_archive && self.objects.head(&asset.staging).await?.is_none() {
+                return Err(bytes_are_gone(asset));
+            }
+            let planned = LiftOutcome::new(asset, LiftResult::Lifted);
+            return Ok(LiftOutcome { event_published: true, archived_removed: in_archive, ..planned });
+        }
+        let Some(lifted) = self.latest_takedown(asset).await? else {
+            return Ok(LiftOutcome::new(asset, LiftResult::NotDown));
+        };
+        let event_published = is_unpublished(asset, &lifted);
+        let result = if event_published || in_archive { LiftResult::Continued } else { LiftResult::LiftedAlready };
+        Ok(LiftOutcome { event_published, archived_removed: in_archive, ..LiftOutcome::new(asset, result) })
+    }
+
+    /// Lifts the takedown of an asset; continues a lift that was not completed.
+    ///
+    /// # Errors
+    /// `NotFound` if the bytes are neither in the archive nor staged, `Corrupt` if they are not those that were ingested,
+    /// `Conflict` if the asset was changed meanwhile. Otherwise those of the ports.
+    pub async fn lift(&self, asset: &Asset, order: &TakedownOrder) -> Result<LiftOutcome> {
+        if asset.state == AssetState::Revoked {
+            self.stage_archived(asset).await?;
+            failpoint::hit("lift_staged");
+            self.catalog.lift(vec![self.request(asset, order)]).await?;
+            failpoint::hit("lift_recorded");
+            let lifted = self.catalog.assets(&[asset.asset_id]).await?.pop();
+            let is_lifted = |lifted: &Asset| lifted.state == AssetState::Staged && lifted.revision > asset.revision;
+            let lifted = lifted.filter(is_lifted).ok_or_else(|| changed_meanwhile(asset))?;
+            return self.complete_lift(&lifted, LiftOutcome::new(&lifted, LiftResult::Lifted), true, order).await;
+        }
+        let Some(takedown) = self.latest_takedown(asset).await? else {
+            return Ok(LiftOutcome::new(asset, LiftResult::NotDown));
+        };
+        let done = LiftOutcome::new(asset, LiftResult::LiftedAlready);
+        self.complete_lift(asset, done, is_unpublished(asset, &takedown), order).await
+    }
+
+    async fn latest_takedown(&self, asset: &Asset) -> Result<Option<Takedown>> {
+        Ok(self.catalog.takedowns(&[asset.asset_id]).await?.pop())
+    }
+
+    /// Copies the bytes from the archive to the place of the staged object.
+    async fn stage_archived(&self, asset: &Asset) -> Result<()> {
+        let objects = self.objects.as_ref();
+        let at = AssetObjects::of(asset, &self.buckets);
+        let copy = || objects.copy(&at.archived, &asset.staging, &at.content);
+        let copied = match copy().await {
+            // A second copy writes nothing and compares the target.
+            Ok(CopyOutcome::Copied) => copy().await?,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(bytes_are_gone(asset)),
+            copied => copied?,
+        };
+        let damaged = |at, found| {
+            let mismatch = format!("it holds {found}, not {}", AssetObjects::of(asset, &self.buckets).content);
+            Error::new(ErrorKind::Corrupt, format!("bring asset {} back: {at} is damaged", asset.asset_id))
+                .because(mismatch)
+        };
+        match copied {
+            CopyOutcome::Copied | CopyOutcome::AlreadyThere => objects.sync().await,
+            CopyOutcome::WrongSource { found } => Err(damaged(&at.archived, found)),
+            CopyOutcome::WrongTarget { found, .. } => Err(damaged(&asset.staging, found)),
+        }
+    }
+
+    /// Publishes the event of a lifted asset, where that is left to do, and deletes its copy in the archive.
+    async fn complete_lift(
+        &self,
+        asset: &Asset,
+        mut done: LiftOutcome,
+        publish: bool,
+        order: &TakedownOrder,
+    ) -> Result<LiftOutcome> {
+        if publish {
+            self.publish_staged(asset, order).await?;
+            failpoint::hit("lift_published");
+            self.catalog.mark_published(&[asset.asset_id], self.clock.now()).await?;
+            done.event_published = true;
+        }
+        let at = AssetObjects::of(asset, &self.buckets);
+        if self.objects.head(&at.archived).await?.is_some() {
+            let is_restored =
+                self.objects.head(&asset.staging).await?.is_some() || self.objects.head(&at.original).await?.is_some();
+            if is_restored {
+                self.objects.delete(std::slice::from_ref(&at.archived)).await?;
+                done.archived_removed = true;
+            }
+        }
+        if done.result == LiftResult::LiftedAlready && (done.event_published || done.archived_removed) {
+            done.result = LiftResult::Continued;
+        }
+        Ok(done)
+    }
+
+    async fn publish_staged(&self, asset: &Asset, order: &TakedownOrder) -> Result<()> {
+        let paths = self.catalog.paths(&[asset.asset_id], 1).await?;
+        let path = paths.into_iter().next().and_then(|paths| paths.paths.into_iter().next()).map(|path| path.path);
+        let event = IngestRaw {
+            envelope: envelope(asset, asset.event_id, asset.staged_at, order.actor.clone()),
+            staging: asset.staging.clone(),
+            size_bytes: asset.size_bytes,
+            media_type: asset.media_type.clone(),
+            declared_media_type: None,
+            source_path: path.unwrap_or_else(|| SourcePath::from_text(asset.sha256.to_string())),
+            metadata: asset.metadata.clone(),
+        };
+        let topic = topics::INGEST_RAW;
+        let record = self.codec.encode(&topic, &event, &event.envelope, asset.event_id, self.clock.now()).await?;
+        self.publish(record).await
+    }
+}
+
+/// Whether the event of the revision that a lift started was never acknowledged.
+fn is_unpublished(asset: &Asset, lifted: &Takedown) -> bool {
+    asset.state == AssetState::Staged && asset.published_at.is_none() && asset.revision > lifted.revision
+}
+
+fn bytes_are_gone(asset: &Asset) -> Error {
+    let what = format!("the bytes of asset {} are neither in the archive nor staged", asset.asset_id);
+    Error::new(ErrorKind::NotFound, what)
+        .hint("they were purged, or deleted by somebody else: the takedown cannot be lifted")
+}
