@@ -327,8 +327,8 @@ pub trait EventLog: Send + Sync {
 /// Contract: each partition has one owner at a time. A commit is [`super::ErrorKind::Fenced`], with no effect, if the
 /// member was evicted, does not own a partition that it names, or where the log shows that the group has committed its
 /// records already. Where the log has one producer per instance, a commit of an instance name that another member has
-/// taken since is [`super::ErrorKind::Locked`]. Dropping a consumer without [`GroupConsumer::leave`] is like its process
-/// dying: its partitions become free when the log notices.
+/// taken since is [`super::ErrorKind::Locked`]. Dropping a consumer without [`GroupConsumer::leave`] is like its
+/// process dying: its partitions become free when the log notices.
 #[async_trait]
 pub trait GroupConsumer: Send {
     /// Waits up to `wait` for records or a rebalance. Must be called at least once per session timeout.
@@ -369,8 +369,8 @@ pub trait GroupConsumer: Send {
         self.finish_commit().await
     }
 
-    /// Releases revoked partitions once the commit in flight has ended. They count as released from the call on: after an
-    /// error or a cancellation a later poll releases them.
+    /// Releases revoked partitions once the commit in flight has ended. They count as released from the call on: after
+    /// an error or a cancellation a later poll releases them.
     async fn release(&mut self, partitions: &[TopicPartition]) -> Result<()>;
 
     /// Seeks every owned partition to its committed offset.

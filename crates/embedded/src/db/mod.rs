@@ -86,12 +86,12 @@ impl Db {
     /// Runs `work` in a write transaction and returns once its commit is durable.
     ///
     /// `what` names the purpose for error messages, e.g. `publish records`. An error of `work` rolls back its own
-    /// changes and no others. `work` runs on the writer's thread, so it must not block. If the caller is cancelled before
-    /// `work` has begun, it never runs; after that, it may still be committed.
+    /// changes and no others. `work` runs on the writer's thread, so it must not block. If the caller is cancelled
+    /// before `work` has begun, it never runs; after that, it may still be committed.
     ///
     /// # Errors
-    /// Errors of `work`; `Timeout` if the writer does not reply within two minutes, which says whether nothing was written
-    /// or the outcome is unknown; errors of the commit.
+    /// Errors of `work`; `Timeout` if the writer does not reply within two minutes, which says whether nothing was
+    /// written or the outcome is unknown; errors of the commit.
     pub async fn write<T, F>(&self, what: &'static str, work: F) -> Result<T>
     where
         T: Send + 'static,

@@ -8,14 +8,14 @@ use mfctl_core::ports::{Error, Result};
 
 /// Replies to the caller once the outcome of the transaction is known; `None` means committed.
 pub(super) type WriteReply = Box<dyn FnOnce(Option<&Error>) + Send>;
-/// Runs the work; with the error of a transaction that did not begin, only replies with it. `Err` is rolled back; either way
-/// the caller gets its reply after the transaction.
+/// Runs the work; with the error of a transaction that did not begin, only replies with it. `Err` is rolled back;
+/// either way the caller gets its reply after the transaction.
 pub(super) type WriteWork = Box<dyn FnOnce(Result<&Connection, &Error>) -> Result<WriteReply, WriteReply> + Send>;
 
 /// How far a write has come.
 enum RequestState {
-    /// It is in the queue. Exits: `Running`, when a transaction has begun that takes it, or none can begin; `Cancelled`, when
-    /// its caller has stopped waiting.
+    /// It is in the queue. Exits: `Running`, when a transaction has begun that takes it, or none can begin;
+    /// `Cancelled`, when its caller has stopped waiting.
     Pending(WriteWork),
     /// Its outcome is that of the transaction, whether its caller waits for it or not.
     Running,

@@ -119,8 +119,8 @@ impl Drop for GroupCommitWriter {
         let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(RunningWriter { queue, thread }) = running {
             drop(queue);
-            // Requests that are not cancelled are still written, and the connection is closed, before the folder counts as
-            // closed.
+            // Requests that are not cancelled are still written, and the connection is closed, before the folder counts
+            // as closed.
             if thread.thread().id() != std::thread::current().id() {
                 let _ = thread.join();
             }

@@ -1,5 +1,5 @@
-//! Two members of one partition, with cancelled calls, a writer that is delayed, evictions, and members that die: no record
-//! is committed twice, and none is left out.
+//! Two members of one partition, with cancelled calls, a writer that is delayed, evictions, and members that die: no
+//! record is committed twice, and none is left out.
 
 use std::time::Duration;
 

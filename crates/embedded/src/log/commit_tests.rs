@@ -121,7 +121,8 @@ async fn release_that_timed_out_is_tried_again_by_the_next_poll() {
     let mut member = site.process.join("a").await;
     let records = next_records(&mut member, 1).await.unwrap();
     member.commit(copies(&records)).await.unwrap();
-    // The member that joined first keeps an only partition; it is taken from it as from one that has more than its share.
+    // The member that joined first keeps an only partition; it is taken from it as from one that has more than its
+    // share.
     let other_process = TestProcess::open(site.data.path());
     let mut other = other_process.join("b").await;
     let give = |tx: &rusqlite::Connection| {

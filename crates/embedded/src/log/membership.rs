@@ -300,8 +300,8 @@ pub(super) fn check_owner(tx: &Connection, group_id: i64, member_id: &str, owned
     if is_owner { Ok(()) } else { Err(fenced("another member owns a partition of this settlement")) }
 }
 
-/// Replaces the group's commit of a partition: compare-and-set. `Fenced` if it is not the one that the commit starts from,
-/// as when an earlier try was applied after all; `Invalid` beyond the partition's end.
+/// Replaces the group's commit of a partition: compare-and-set. `Fenced` if it is not the one that the commit starts
+/// from, as when an earlier try was applied after all; `Invalid` beyond the partition's end.
 pub(super) fn commit(tx: &Connection, group_id: i64, commit: PartitionCommit, now_ms: i64) -> Result<()> {
     let what = "commit an offset";
     let PartitionCommit { owned: OwnedEpoch { part_id, .. }, base, offset, claim_epoch } = commit;

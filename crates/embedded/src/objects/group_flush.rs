@@ -1,8 +1,8 @@
 //! Group flush: one flush of the file system makes the writes of every waiting caller durable.
 //!
-//! Linux reports lost pages to one flush of each open file description, and the next flush succeeds although they were never
-//! written. Whose pages they were is not known. So the folder is opened before the first write, and a failed flush is final:
-//! this process uses the store no more, and the next one repeats what this one had not committed.
+//! Linux reports lost pages to one flush of each open file description, and the next flush succeeds although they were
+//! never written. Whose pages they were is not known. So the folder is opened before the first write, and a failed
+//! flush is final: this process uses the store no more, and the next one repeats what this one had not committed.
 
 use std::fs::File;
 use std::io;
@@ -79,8 +79,8 @@ impl FlushedFolder {
     /// Makes sure that lost pages of what is written from now on are reported to this process.
     ///
     /// # Errors
-    /// As [`FlushedFolder::check`], and when the folder cannot be opened. One that does not exist is no error: nothing can be
-    /// written to it.
+    /// As [`FlushedFolder::check`], and when the folder cannot be opened. One that does not exist is no error: nothing
+    /// can be written to it.
     pub(super) fn watch(&self) -> Result<()> {
         self.check()?;
         match self.open() {
@@ -89,11 +89,13 @@ impl FlushedFolder {
         }
     }
 
-    /// Fails once a flush has failed: what this process has written may be lost, and what it reads may not be on the disk.
+    /// Fails once a flush has failed: what this process has written may be lost, and what it reads may not be on the
+    /// disk.
     pub(super) fn check(&self) -> Result<()> {
         let Some(FailedFlush { kind, error }) = self.failed.get() else { return Ok(()) };
         let what = "use the object store: what this process has stored may be lost";
-        let hint = "look for errors of the disk in the kernel's log, then start mfctl again: it repeats what it had not finished";
+        let hint = "look for errors of the disk in the kernel's log, then start mfctl again: it repeats what it had not \
+                    finished";
         Err(Error::new(*kind, what).because(error.clone()).hint(hint))
     }
 

@@ -2,8 +2,8 @@
 //!
 //! A file appears by a rename (or, for a copy, by a hard link) and is never opened for writing again, so a reader sees
 //! an object whole or not at all, and two keys may share one file. [`FolderStore::sync`] makes writes durable, with one
-//! flush of the file system for all waiting callers; when that has failed, every later call of this process fails. Several
-//! processes may use one folder at once.
+//! flush of the file system for all waiting callers; when that has failed, every later call of this process fails.
+//! Several processes may use one folder at once.
 //!
 //! One limit that S3 does not have: a key cannot lie below another (`a` and `a/b`), nor have a segment of more than 255
 //! bytes; both are `Invalid`.
