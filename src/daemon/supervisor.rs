@@ -194,7 +194,7 @@ impl<'a> Supervisor<'a> {
         upstream_drained: Option<watch::Receiver<bool>>,
     ) -> WorkerOptions {
         let (window_records, max_records, commit_records) = match stage {
-            Stage::Persist => (4096, 1024, 2048),
+            Stage::Persist => (2048, 512, 1024),
             Stage::Enrich => (256, 64, 256),
         };
         let until_drained = self.daemon.options.until_drained;

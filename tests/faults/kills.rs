@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::{ON_STACK, Running, Site, TIMEOUT, seed, write_texts};
+use crate::support::{CommandOutput, ON_STACK, Running, Site, TIMEOUT, seed, write_texts};
 
 /// Files, kills, and the longest pause between two kills in ms. A dead member's session expires after ten seconds.
 const FILES: usize = if ON_STACK { 600 } else { 2_000 };
@@ -88,4 +88,19 @@ fn interrupted_ingest_can_be_resumed() {
 fn jobs(site: &Site) -> usize {
     let ran = site.run(["jobs", "list", "-o", "name"]);
     if ran.code == 0 { ran.stdout.lines().count() } else { 0 }
+}
+
+#[test]
+fn panic_of_one_stage_stops_the_other_as_a_signal_does() {
+    let site = Site::new();
+    write_texts(&site.path("in"), 20, &mut fastrand::Rng::with_seed(17));
+    site.json(["ingest", "in"], &[0]);
+    // Reached first by persist: enrich has no input before that commits.
+    let ran = CommandOutput::run(site.command_with_failpoint("panic@before_settle", ["worker", "all"]));
+    assert_eq!(ran.code, 1, "{ran}");
+    assert!(ran.stderr.contains("a stage of the worker panicked"), "{ran}");
+    assert!(ran.stderr.contains("stopping stage=enrich"), "{ran}");
+    drain(&site);
+    let report = site.audit();
+    assert_eq!((&report["enriched"], &report["events"]), (&20.into(), &40.into()), "{report:#}");
 }

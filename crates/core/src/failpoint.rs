@@ -1,6 +1,6 @@
-//! Failpoints: named points where a test can abort the process, as a power failure would, or stop it. `MFCTL_FAILPOINT=name`
-//! aborts there, `name:n` at the n-th hit, and `stop@name` stops the process until it is continued. Without that variable
-//! they do nothing; they are for tests only (`docs/testing.md`).
+//! Failpoints: named points where a test can abort the process, as a power failure would, stop it, or let a task panic.
+//! `MFCTL_FAILPOINT=name` aborts there, `name:n` at the n-th hit, `stop@name` stops the process until it is continued, and
+//! `panic@name` panics. Without that variable they do nothing; they are for tests only (`docs/testing.md`).
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +17,8 @@ enum FailpointAction {
     Abort,
     /// Stops the process with SIGSTOP, until SIGCONT.
     Stop,
+    /// Panics, as a bug would.
+    Panic,
 }
 
 /// An armed failpoint.
@@ -29,9 +31,10 @@ struct ArmedFailpoint {
 
 impl ArmedFailpoint {
     fn parse(text: &str) -> Self {
-        let (action, text) = match text.strip_prefix("stop@") {
-            Some(text) => (FailpointAction::Stop, text),
-            None => (FailpointAction::Abort, text),
+        let (action, text) = match text.split_once('@') {
+            Some(("stop", text)) => (FailpointAction::Stop, text),
+            Some(("panic", text)) => (FailpointAction::Panic, text),
+            _ => (FailpointAction::Abort, text),
         };
         let (name, nth) = match text.rsplit_once(':') {
             Some((name, nth)) => (name, nth.parse().unwrap_or(1)),
@@ -54,6 +57,7 @@ pub fn hit(name: &str) {
         Some(FailpointAction::Abort) => std::process::abort(),
         // An error is ignored: the test that waits for the stop fails.
         Some(FailpointAction::Stop) => drop(kill_process(getpid(), Signal::STOP)),
+        Some(FailpointAction::Panic) => panic!("failpoint {name}"),
         None => {}
     }
 }
@@ -72,5 +76,7 @@ mod tests {
         assert_eq!(abort.trigger("before_settle"), Some(FailpointAction::Abort));
         let stop = ArmedFailpoint::parse("stop@before_commit:1");
         assert_eq!(stop.trigger("before_commit"), Some(FailpointAction::Stop));
+        let panic = ArmedFailpoint::parse("panic@before_commit");
+        assert_eq!(panic.trigger("before_commit"), Some(FailpointAction::Panic));
     }
 }

@@ -56,7 +56,6 @@ impl ReadPool {
         // A panic ends the thread and its connection; the pool opens another.
         let ended = || Error::new(ErrorKind::Internal, what).because("the thread that reads has ended");
         jobs.send(Box::new(job)).map_err(|_| ended())?;
-        drop(jobs);
         reply.await.map_err(|_| ended())?
     }
 }
