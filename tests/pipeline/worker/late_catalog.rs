@@ -9,11 +9,12 @@ use mfctl_core::domain::asset::{AssetPaths, AssetSighting, AssetSource};
 use mfctl_core::domain::claim::EpochAnswer;
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{
-    Asset, AssetId, EventId, GroupName, JobId, ObjectRef, SourcePath, Tenant, Timestamp, TopicPartition,
+    Asset, AssetId, EventId, GroupName, JobId, ObjectRef, Revision, SourcePath, Tenant, Timestamp, TopicPartition,
 };
 use mfctl_core::ports::{
     AssetFilter, AssetOrder, Catalog, CatalogSummary, ClaimBatch, ClaimEnd, ClaimedBatch, CursorPage, DeadLetterFlag,
-    EpochRequest, Error, ErrorKind, PartitionFence, Result, StagedAsset, StagedRow, StateTransition, UnreadCount,
+    EpochRequest, Error, ErrorKind, PartitionFence, Result, StagedAsset, StagedRow, StateTransition, Takedown,
+    TakedownRequest, UnreadCount,
 };
 
 /// A write of the catalog, by the name of its method.
@@ -128,7 +129,7 @@ impl Catalog for LateCatalog {
         self.write(CatalogWrite::EndClaims, async move { inner.end_claims(&group, fences, ends).await }).await
     }
 
-    async fn advance(&self, transitions: Vec<StateTransition>) -> Result<()> {
+    async fn advance(&self, transitions: Vec<StateTransition>) -> Result<Vec<AssetId>> {
         let inner = self.inner();
         self.write(CatalogWrite::Advance, async move { inner.advance(transitions).await }).await
     }
@@ -136,6 +137,22 @@ impl Catalog for LateCatalog {
     async fn flag_dead_letters(&self, flags: Vec<DeadLetterFlag>) -> Result<()> {
         let inner = self.inner();
         self.write(CatalogWrite::FlagDeadLetters, async move { inner.flag_dead_letters(flags).await }).await
+    }
+
+    async fn revoke(&self, requests: Vec<TakedownRequest>) -> Result<Vec<Option<Takedown>>> {
+        self.inner.revoke(requests).await
+    }
+
+    async fn complete_takedowns(&self, revisions: &[(AssetId, Revision)], at: Timestamp) -> Result<()> {
+        self.inner.complete_takedowns(revisions, at).await
+    }
+
+    async fn lift(&self, requests: Vec<TakedownRequest>) -> Result<()> {
+        self.inner.lift(requests).await
+    }
+
+    async fn takedowns(&self, assets: &[AssetId]) -> Result<Vec<Takedown>> {
+        self.inner.takedowns(assets).await
     }
 
     async fn list(&self, filter: &AssetFilter, cursor: Option<&str>, limit: usize) -> Result<CursorPage<Asset>> {

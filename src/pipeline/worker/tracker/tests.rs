@@ -22,7 +22,9 @@ struct TrackerBench {
 impl TrackerBench {
     fn new(partitions: u32) -> Self {
         let mut tracker = RecordTracker::default();
-        (0..partitions).for_each(|partition| tracker.assign(at(partition)));
+        (0..partitions).for_each(|partition| {
+            tracker.assign(at(partition));
+        });
         Self { tracker, window: WIDE }
     }
 
