@@ -55,11 +55,28 @@ pub fn hit(name: &str) {
     let armed = ARMED.get_or_init(|| std::env::var(VARIABLE).ok().map(|text| ArmedFailpoint::parse(&text)));
     match armed.as_ref().and_then(|armed| armed.trigger(name)) {
         Some(FailpointAction::Abort) => std::process::abort(),
-        // An error is ignored: the test that waits for the stop fails.
-        Some(FailpointAction::Stop) => drop(kill_process(getpid(), Signal::STOP)),
+        Some(FailpointAction::Stop) => stop_process(),
         Some(FailpointAction::Panic) => panic!("failpoint {name}"),
         None => {}
     }
+}
+
+/// Stops the process until it is continued. Without the wait, this thread goes on until the thread that the kernel gives the
+/// signal to has run. An error is ignored: the test that waits for the stop fails.
+fn stop_process() {
+    if kill_process(getpid(), Signal::STOP).is_ok() {
+        while is_pending(Signal::STOP) {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Whether a signal was sent to the process and no thread has received it. `false` where the system does not tell.
+fn is_pending(signal: Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
+    let pending = pending.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    pending & (1 << (signal.as_raw() - 1)) != 0
 }
 
 #[cfg(test)]

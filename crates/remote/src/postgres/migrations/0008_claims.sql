@@ -113,7 +113,7 @@ DECLARE
     fenced json;
     others json;
     refused jsonb := '[]';
-    found json;
+    existing json;
 BEGIN
     FOR given IN
         SELECT * FROM json_to_recordset(request -> 'passed') AS commit (
@@ -206,9 +206,9 @@ BEGIN
         END IF;
     END LOOP;
 
-    SELECT json_agg(asset) INTO found FROM media.assets AS asset
+    SELECT json_agg(asset) INTO existing FROM media.assets AS asset
     WHERE asset_id IN (SELECT (value ->> 'asset_id')::uuid FROM json_array_elements(request -> 'rows'));
-    RETURN json_build_object('fenced', coalesce(fenced, '[]'), 'refused', refused, 'assets', coalesce(found, '[]'));
+    RETURN json_build_object('fenced', coalesce(fenced, '[]'), 'refused', refused, 'assets', coalesce(existing, '[]'));
 END
 $$;
 
