@@ -10,7 +10,7 @@ use mfctl_core::domain::{
     AssetId, ClaimOwner, EventId, GroupName, Revision, Stage, Timestamp, TopicName, TopicPartition,
 };
 use mfctl_core::events::pager::Pager;
-use mfctl_core::ports::{EventLog, FetchLimits, PartitionOffsets, Result};
+use mfctl_core::ports::{EventLog, FetchLimits, HiddenRecords, PartitionOffsets, Result};
 use mfctl_core::wait::{Backoff, wait_until};
 
 /// How far the clocks of two hosts, or of a host and the catalog, may be apart.
@@ -58,8 +58,7 @@ impl OutputSearch<'_> {
         let output = self.stage.output();
         let dead_letters = self.stage.input().dead_letters();
         let mut evidence = vec![OutputEvidence::Absent; claims.len()];
-        let hidden = self.wait_for_hidden(&[output.clone(), dead_letters.clone()]).await?;
-        let mut not_visible = hidden;
+        let mut not_visible = self.wait_for_hidden(&[output.clone(), dead_letters.clone()]).await?;
         let by_event: HashMap<String, usize> = claims
             .iter()
             .enumerate()
@@ -102,16 +101,19 @@ impl OutputSearch<'_> {
         Ok(evidence)
     }
 
-    /// Waits until no transaction hides records of these topics. Returns why not all is visible, if one lasts.
+    /// Waits until what transactions hide now of these topics is visible or aborted. Those that begin later do not matter: a
+    /// member that may still write was assigned its partitions after the claims. Returns why not all is visible, if one lasts.
     async fn wait_for_hidden(&self, topics: &[TopicName]) -> Result<Option<String>> {
+        let hidden = self.log.hidden(topics).await?;
         let waited = wait_until(Instant::now() + HIDDEN_TIMEOUT, HIDDEN_BACKOFF, || async {
-            match self.log.hidden(topics).await {
+            match self.log.offsets(topics).await {
                 Err(error) => ControlFlow::Break(Err(error)),
-                Ok(hidden) if hidden.is_empty() => ControlFlow::Break(Ok(None)),
-                Ok(hidden) => {
-                    let at = hidden.first().map(|hidden| hidden.at.to_string()).unwrap_or_default();
-                    ControlFlow::Continue(Some(format!("an open transaction hides records of {at}")))
-                }
+                Ok(offsets) => match hidden.iter().find(|hidden| is_still_hidden(hidden, &offsets)) {
+                    None => ControlFlow::Break(Ok(None)),
+                    Some(HiddenRecords { at, .. }) => {
+                        ControlFlow::Continue(Some(format!("an open transaction hides records of {at}")))
+                    }
+                },
             }
         });
         waited.await.unwrap_or_else(Ok)
@@ -143,4 +145,9 @@ impl OutputSearch<'_> {
             None => Some(format!("{at} has no record any more")),
         })
     }
+}
+
+/// Whether the last stable offset has not reached the end that the partition had when its records were found to be hidden.
+fn is_still_hidden(hidden: &HiddenRecords, offsets: &[PartitionOffsets]) -> bool {
+    offsets.iter().any(|offsets| offsets.at == hidden.at && offsets.span.high < hidden.end_offset)
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mfctl_core::domain::asset::AssetState;
 use mfctl_core::domain::job::{FileOutcome, FileRefusal, JobOutcome, RefusalKind};
-use mfctl_core::domain::{AssetId, EventId, GroupName, Revision, Secret, SourcePath, Stage, Tenant};
+use mfctl_core::domain::{AssetId, ClaimState, EventId, GroupName, Revision, Secret, SourcePath, Stage, Tenant};
 use mfctl_core::ports::{AssetFilter, Catalog, ClaimAnswer, ClaimRequest, ErrorKind, StagedRow, StateTransition};
 use mfctl_remote::postgrest::{PostgrestAuth, PostgrestCatalog};
 use reqwest::Method;
@@ -96,6 +96,28 @@ async fn answers_cut_short_by_db_max_rows_lose_no_claim_and_no_source() {
     catalog.stage(staged).await.unwrap();
     assert_eq!(catalog.sources(asset_id(1), 100).await.unwrap().len(), 12);
     assert_eq!(catalog.sources(asset_id(1), 7).await.unwrap().len(), 7);
+}
+
+/// A worker of the release before claims by an upsert, and expects the claim of a dead letter to be free.
+#[tokio::test]
+async fn release_without_epochs_claims_what_ended_as_a_dead_letter_and_nothing_else() {
+    let server = Server::start().await;
+    let member = claimant(&server).await;
+    member.claim(vec![claim_request(1, 10), claim_request(2, 11)]).await;
+    assert!(!member.end(&claim_request(1, 10), ClaimState::DeadLetterPending).await);
+    member.pass(12).await;
+    let service_token = service("default");
+    for _ in 0..2 {
+        let upsert = server
+            .request(Method::POST, UPSERT, Some(&service_token))
+            .header("prefer", "resolution=merge-duplicates, missing=default")
+            .json(&json!([inbox(1, 20), inbox(2, 21)]));
+        let (status, body) = server.send(upsert).await.unwrap();
+        assert!(status < 300, "{status} {body}");
+    }
+    let claims = "SELECT string_agg(owner_offset || ' ' || done || ' ' || (epoch IS NULL), ', ' ORDER BY owner_offset)
+                  FROM media.inbox";
+    assert_eq!(server.database.text(claims).await, "11 true false, 20 false true");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What the contract does not cover: the query plans of the statements.
+//! What the contract does not cover: the query plans of the statements, and the statements of earlier formats.
 
 use rusqlite::Connection;
 
@@ -20,7 +20,8 @@ async fn statements_use_an_index() {
     let expectations = [
         (
             "UPDATE media_inbox SET done = 1
-             WHERE group_id = 1 AND topic_id = 2 AND partition = 3 AND \"offset\" < 4 AND done = 0",
+             WHERE group_id = 1 AND topic_id = 2 AND partition = 3 AND \"offset\" < 4 AND done = 0
+               AND (epoch IS NULL OR epoch = 5) AND (owner_topic_id IS NULL OR owner_topic_id = 'a')",
             "media_inbox_open (group_id=? AND topic_id=? AND partition=? AND offset<?)",
         ),
         (
@@ -58,4 +59,26 @@ async fn statements_use_an_index() {
         })
         .await
         .unwrap();
+}
+
+/// A process of an earlier format expects the claim of a dead letter to be free.
+#[tokio::test]
+async fn process_of_an_earlier_format_claims_what_ended_as_a_dead_letter_and_nothing_else() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = DataFolder::open(data.path(), OpenMode::MayCreate).unwrap();
+    let claim_as_before = |connection: &Connection| {
+        let sql = "INSERT INTO media_inbox (group_id, asset_id, revision, topic_id, partition, \"offset\")
+                   SELECT 1, asset_id, 1, 1, 0, 20 FROM media_inbox WHERE true ON CONFLICT DO NOTHING";
+        connection.execute_batch(
+            "INSERT INTO media_inbox (group_id, asset_id, revision, topic_id, partition, \"offset\", done, epoch, dead_lettered)
+             VALUES (1, x'01', 1, 1, 0, 10, 1, 7, 1), (1, x'02', 1, 1, 0, 11, 1, 7, NULL), (1, x'03', 1, 1, 0, 12, 0, 7, 1)",
+        )?;
+        connection.execute_batch(sql)?;
+        connection.execute_batch(sql)?;
+        let sql = "SELECT group_concat(\"offset\" || ' ' || done || ' ' || (epoch IS NULL), ', ')
+                   FROM (SELECT * FROM media_inbox ORDER BY asset_id)";
+        connection.query_row(sql, [], |row| row.get::<_, String>(0))
+    };
+    let claims = folder.db().write("claim", move |tx| claim_as_before(tx).during("claim")).await.unwrap();
+    assert_eq!(claims, "20 0 1, 11 1 0, 12 0 0");
 }

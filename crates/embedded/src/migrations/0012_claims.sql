@@ -20,3 +20,10 @@ ALTER TABLE media_inbox ADD COLUMN claimed_at INTEGER;
 
 ALTER TABLE commits ADD COLUMN claim_epoch INTEGER;
 ALTER TABLE commits ADD COLUMN claim_epoch_offset INTEGER;  -- the offset that was committed under claim_epoch
+
+-- A process of an earlier format, whose claims have no epoch, expects the claim of a dead letter to be free.
+CREATE TRIGGER media_inbox_dead_letter_is_free BEFORE INSERT ON media_inbox WHEN NEW.epoch IS NULL BEGIN
+    DELETE FROM media_inbox
+    WHERE group_id = NEW.group_id AND asset_id = NEW.asset_id AND revision = NEW.revision
+      AND done = 1 AND dead_lettered = 1;
+END;

@@ -22,7 +22,28 @@ ALTER TABLE media.inbox
     ADD COLUMN takes bigint;                    -- how often it was taken under an epoch
 COMMENT ON COLUMN media.inbox.takes IS 'Changes with each take, which tells it from an upsert of a release without epochs';
 
--- The rule of releases without epochs holds for what they write: they know none of the columns above.
+-- The rule of releases without epochs holds for what they write: they know none of the columns above. They expect the claim of
+-- a dead letter to be free, so that theirs takes it.
+CREATE OR REPLACE FUNCTION media.inbox_first_owner() RETURNS trigger
+LANGUAGE plpgsql SET search_path = ''
+AS $$
+DECLARE
+    was_done boolean := OLD.done OR NEW.done;
+BEGIN
+    IF OLD.done AND OLD.dead_lettered THEN
+        NEW.done := false;
+        NEW.owner_topic_id := NULL;
+        NEW.epoch := NULL;
+        NEW.dead_lettered := NULL;
+        NEW.takes := NULL;
+        NEW.claimed_at := now();
+        RETURN NEW;
+    END IF;
+    NEW := OLD;
+    NEW.done := was_done;
+    RETURN NEW;
+END
+$$;
 DROP TRIGGER inbox_first_owner ON media.inbox;
 CREATE TRIGGER inbox_first_owner BEFORE UPDATE ON media.inbox FOR EACH ROW
 WHEN (NEW.takes IS NOT DISTINCT FROM OLD.takes AND NEW.dead_lettered IS NOT DISTINCT FROM OLD.dead_lettered)
