@@ -167,7 +167,7 @@ fn names_other_source(record: &Record, info: &DeadLetterInfo) -> bool {
 /// The record that carries out a decision; `None` for a skip. Key, value and the other headers stay as they are.
 #[must_use]
 pub fn record_to_send(dead: &Record, decision: RedriveDecision, run: &str, now: Timestamp) -> Option<NewRecord> {
-    let replaces = DeadLetterInfo::from_record(dead).claim_owner().map(|owner| owner.to_string());
+    let replaces = RedriveMark::replaced_by_redrive_of(dead);
     let source = dead.address.to_string();
     let mark = |count| RedriveMark { run: run.to_owned(), count, source: source.clone(), replaces: replaces.clone() };
     let source = dead.address.topic.source();

@@ -108,7 +108,8 @@ impl Claimant {
     pub async fn end(&self, request: &ClaimRequest, state: ClaimState) -> bool {
         let ClaimRequest { asset_id, revision, owner, .. } = request.clone();
         let owner = ClaimOwner { record: owner, topic_id: topic_id() };
-        let end = ClaimEnd { asset_id, revision, owner, fence: partition(0), state };
+        let epoch = Some(self.fence.epoch);
+        let end = ClaimEnd { asset_id, revision, owner, epoch, fence: partition(0), state };
         let fenced = self.catalog.end_claims(&self.group, vec![self.fence.clone()], vec![end]).await.unwrap();
         !fenced.is_empty()
     }
@@ -203,7 +204,7 @@ pub async fn dead_letter_is_taken_once_by_its_redrive_or_by_a_later_record(f: Ca
     assert_eq!(held(&member.ask(claim_request(1, 10)).await), (10, DeadLettered), "its offset was reset");
 
     let redriven = |n: u64, offset: i64, replaced: i64| ClaimRequest {
-        ground: ClaimGround::Redrive(owner(replaced)),
+        ground: ClaimGround::Redrive(vec![owner(replaced)]),
         ..claim_request(n, offset)
     };
     assert_eq!(member.ask(redriven(1, 21, 10)).await, ClaimAnswer::Granted);
@@ -384,7 +385,10 @@ pub async fn random_requests_are_decided_by_the_rules(f: CatalogFixture) {
                 assert_eq!(member.end(&request, state).await, is_fenced, "step {step}");
                 let owner = ClaimOwner { record: request.owner, topic_id: topic_id() };
                 let claim = model.claims.get_mut(&request.asset_id).filter(|_| !is_fenced);
-                if let Some(claim) = claim.filter(|claim| claim.owner == owner && !claim.state.is_done()) {
+                let is_same = |claim: &&mut StoredClaim| {
+                    claim.owner == owner && claim.epoch == Some(member.fence.epoch) && !claim.state.is_done()
+                };
+                if let Some(claim) = claim.filter(is_same) {
                     claim.state = state;
                 }
             }
@@ -394,7 +398,7 @@ pub async fn random_requests_are_decided_by_the_rules(f: CatalogFixture) {
                 let member = &members[index];
                 let request = |random: &mut fastrand::Rng| {
                     let ground = match random.u8(0..4) {
-                        0 => ClaimGround::Redrive(owner(random.i64(0..12))),
+                        0 => ClaimGround::Redrive(vec![owner(random.i64(0..12)), owner(random.i64(0..12))]),
                         1 => {
                             let epoch = Some(ClaimEpoch(random.i64(1..6)));
                             ClaimGround::Abandoned { holder: owner(random.i64(0..12)), epoch }

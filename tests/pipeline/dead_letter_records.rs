@@ -18,6 +18,7 @@ pub fn dead_letter_of(record: &Record) -> NewRecord {
 pub fn failure_of(record: &Record) -> FailureContext<'static> {
     FailureContext {
         topic_id: None,
+        claim_holder: None,
         group: "mfctl.dev.enrich",
         kind: "parser_limit",
         class: FailureClass::Permanent,

@@ -145,9 +145,26 @@ async fn lift_killed_at_each_step_is_continued_and_the_next_revision_is_enriched
         assert_eq!(report["takedown"]["lift_reason"], "order withdrawn", "{step}");
         let audit = site.audit();
         assert_eq!((audit["archived"].as_u64(), audit["enriched"].as_u64()), (Some(0), Some(2)), "{step}: {audit:#}");
+        let removed = site.json(lift(&asset, &[]), &[0]);
+        assert_eq!(removed["assets"][0]["archived_removed"], true, "{step}: {removed:#}");
+        assert_eq!(site.run(["media", "get", &asset]).stdout, PAGE, "{step}");
         site.json(takedown(&asset, &[]), &[0]);
         assert_down(&site, &asset, &report["asset"]).await;
     }
+}
+
+#[test]
+fn lift_of_a_takedown_that_is_not_complete_is_refused() {
+    let (site, asset) = enriched_site();
+    let killed = CommandOutput::run(site.command_with_failpoint("takedown_derivatives", takedown(&asset, &[])));
+    assert_ne!(killed.code, 0, "{killed}");
+    for options in [&[][..], &["--dry-run"]] {
+        let refused = site.run(lift(&asset, options));
+        assert_ne!(refused.code, 0, "{refused}");
+        assert!(refused.to_string().contains("is not complete"), "{refused}");
+    }
+    site.json(takedown(&asset, &[]), &[0]);
+    site.json(lift(&asset, &[]), &[0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

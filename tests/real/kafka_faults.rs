@@ -485,6 +485,7 @@ async fn case_13_poison_record_is_dead_lettered_and_the_partition_advances() {
     let records = read_records(&mut consumer, 3).await;
     let why = FailureContext {
         topic_id: None,
+        claim_holder: None,
         group: "mfctl.test.stage",
         kind: "malformed",
         class: FailureClass::Permanent,

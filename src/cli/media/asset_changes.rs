@@ -202,9 +202,21 @@ pub(super) async fn plan_each<T>(
 /// Prints the outcomes of assets of which none was changed.
 ///
 /// # Errors
-/// When stdout cannot be written.
+/// `Partial` if an asset would fail; when stdout cannot be written.
 pub(super) fn print_unchanged<T: AssetOutcome>(assets: Vec<T>, dry_run: bool, cx: &Context) -> Result<()> {
-    cx.out().print(&AssetChangeReport { dry_run, assets, remaining: 0, stopped_by: None, elapsed_seconds: 0.0 })
+    let report = AssetChangeReport { dry_run, assets, remaining: 0, stopped_by: None, elapsed_seconds: 0.0 };
+    cx.out().print(&report)?;
+    fail_if_any_failed(&report.assets)
+}
+
+fn fail_if_any_failed<T: AssetOutcome>(assets: &[T]) -> Result<()> {
+    match assets.iter().filter(|outcome| outcome.is_failed()).count() as u64 {
+        0 => Ok(()),
+        failed => {
+            let count = humane::counted(failed, "asset", "assets");
+            Err(Failure::partial(format!("{count} failed; each is listed with its error")).hint(AGAIN))
+        }
+    }
 }
 
 impl<T: AssetOutcome> AssetRun<T> {
@@ -239,11 +251,6 @@ impl<T: AssetOutcome> AssetRun<T> {
             return Err(signals::stopped(reason, format!("{reason} after {}", report.summary())).hint(AGAIN));
         }
         recorded.map_err(|failure| failure.while_doing("the change was made, but its record could not be written"))?;
-        let failed = report.assets.iter().filter(|outcome| outcome.is_failed()).count() as u64;
-        if failed > 0 {
-            let count = humane::counted(failed, "asset", "assets");
-            return Err(Failure::partial(format!("{count} failed; each is listed with its error")).hint(AGAIN));
-        }
-        Ok(())
+        fail_if_any_failed(&report.assets)
     }
 }

@@ -80,27 +80,55 @@ impl TakedownPorts {
         let at = AssetObjects::of(asset, &self.buckets);
         let in_archive = self.objects.head(&at.archived).await?.is_some();
         if asset.state == AssetState::Revoked {
+            self.require_complete(asset).await?;
             if !in_archive && self.objects.head(&asset.staging).await?.is_none() {
                 return Err(bytes_are_gone(asset));
             }
             let planned = LiftOutcome::new(asset, LiftResult::Lifted);
-            return Ok(LiftOutcome { event_published: true, archived_removed: in_archive, ..planned });
+            return Ok(LiftOutcome { event_published: true, ..planned });
         }
         let Some(lifted) = self.latest_takedown(asset).await? else {
             return Ok(LiftOutcome::new(asset, LiftResult::NotDown));
         };
-        let event_published = is_unpublished(asset, &lifted);
-        let result = if event_published || in_archive { LiftResult::Continued } else { LiftResult::LiftedAlready };
-        Ok(LiftOutcome { event_published, archived_removed: in_archive, ..LiftOutcome::new(asset, result) })
+        let is_staged_lost = in_archive && self.is_staged_object_lost(asset).await?;
+        let event_published = is_unpublished(asset, &lifted) || is_staged_lost;
+        let archived_removed = in_archive && is_persisted(asset);
+        let result = match event_published || archived_removed {
+            true => LiftResult::Continued,
+            false => LiftResult::LiftedAlready,
+        };
+        Ok(LiftOutcome { event_published, archived_removed, ..LiftOutcome::new(asset, result) })
     }
 
-    /// Lifts the takedown of an asset; continues a lift that was not completed.
+    /// `Conflict` while a takedown is not complete: one that still runs may remove what a lift restores.
+    async fn require_complete(&self, asset: &Asset) -> Result<()> {
+        match self.latest_takedown(asset).await? {
+            Some(Takedown { completed_at: None, .. }) => {
+                let what = format!("the takedown of asset {} is not complete", asset.asset_id);
+                let hint = format!(
+                    "complete it first: `mfctl media takedown {} --reason TEXT` continues where it was stopped",
+                    asset.asset_id
+                );
+                Err(Error::new(ErrorKind::Conflict, what).hint(hint))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the object is gone that the event of a staged asset points at.
+    async fn is_staged_object_lost(&self, asset: &Asset) -> Result<bool> {
+        Ok(asset.state == AssetState::Staged && self.objects.head(&asset.staging).await?.is_none())
+    }
+
+    /// Lifts the takedown of an asset; continues a lift that was not completed. The copy in the archive is deleted by a later
+    /// run, once the asset is ingested again.
     ///
     /// # Errors
     /// `NotFound` if the bytes are neither in the archive nor staged, `Corrupt` if they are not those that were ingested,
     /// `Conflict` if the asset was changed meanwhile. Otherwise those of the ports.
     pub async fn lift(&self, asset: &Asset, order: &TakedownOrder) -> Result<LiftOutcome> {
         if asset.state == AssetState::Revoked {
+            self.require_complete(asset).await?;
             self.stage_archived(asset).await?;
             failpoint::hit("lift_staged");
             self.catalog.lift(vec![self.request(asset, order)]).await?;
@@ -114,7 +142,14 @@ impl TakedownPorts {
             return Ok(LiftOutcome::new(asset, LiftResult::NotDown));
         };
         let done = LiftOutcome::new(asset, LiftResult::LiftedAlready);
-        self.complete_lift(asset, done, is_unpublished(asset, &takedown), order).await
+        let mut publish = is_unpublished(asset, &takedown);
+        let at = AssetObjects::of(asset, &self.buckets);
+        // A worker that processed an earlier revision deleted it late.
+        if self.is_staged_object_lost(asset).await? && self.objects.head(&at.archived).await?.is_some() {
+            self.stage_archived(asset).await?;
+            publish = true;
+        }
+        self.complete_lift(asset, done, publish, order).await
     }
 
     async fn latest_takedown(&self, asset: &Asset) -> Result<Option<Takedown>> {
@@ -159,10 +194,9 @@ impl TakedownPorts {
             done.event_published = true;
         }
         let at = AssetObjects::of(asset, &self.buckets);
-        if self.objects.head(&at.archived).await?.is_some() {
-            let is_restored =
-                self.objects.head(&asset.staging).await?.is_some() || self.objects.head(&at.original).await?.is_some();
-            if is_restored {
+        if is_persisted(asset) && self.objects.head(&at.archived).await?.is_some() {
+            // A copy writes nothing where the original is there, and compares it.
+            if self.objects.copy(&at.archived, &at.original, &at.content).await? == CopyOutcome::AlreadyThere {
                 self.objects.delete(std::slice::from_ref(&at.archived)).await?;
                 done.archived_removed = true;
             }
@@ -189,6 +223,11 @@ impl TakedownPorts {
         let record = self.codec.encode(&topic, &event, &event.envelope, asset.event_id, self.clock.now()).await?;
         self.publish(record).await
     }
+}
+
+/// Whether the original of the asset's latest revision was stored.
+fn is_persisted(asset: &Asset) -> bool {
+    matches!(asset.state, AssetState::Ingested | AssetState::Enriched)
 }
 
 /// Whether the event of the revision that a lift started was never acknowledged.

@@ -83,8 +83,12 @@ impl<W, D> WorkerAssignment<W, D> {
         room.of_each
     }
 
-    /// The next batch for intake, if there is one.
+    /// The next batch for intake, if there is one. None before a rewind that is pending: until then a commit under the epochs
+    /// before may still be applied.
     pub(super) fn start_intake(&mut self, tasks_idle: bool) -> Option<IntakeBatch> {
+        if self.membership.is_rewind_pending() {
+            return None;
+        }
         let Self { membership, tracker, intake, fences } = self;
         intake.start(tasks_idle, membership.generation(), fences, |at| tracker.consuming_epoch(at))
     }

@@ -106,6 +106,7 @@ impl<'a, S: PipelineStep> ClaimDoubts<'a, S> {
                 revision: request.revision,
                 owner: held.claim.owner.clone(),
                 claimed_at: held.claimed_at,
+                may_be_dead_letter: held.claim.state == ClaimState::DeadLetterPending,
             })
             .collect();
         tracing::info!(stage = %context.stage(), claims = claims.len(), first = %claims[0].owner,
@@ -129,13 +130,15 @@ impl<'a, S: PipelineStep> ClaimDoubts<'a, S> {
                     continue;
                 }
                 OutputEvidence::NotVisible(reason) => {
+                    if holder.record == request.owner {
+                        // Its own claim ends as a dead letter.
+                        ends.push(end_of(&request, holder.clone(), held.claim.epoch, ClaimState::DeadLetterPending));
+                    }
                     outcomes.insert(index, DoubtOutcome::InDoubt { holder, reason });
                     continue;
                 }
             };
-            let fence = request.owner.topic_partition();
-            let (asset_id, revision) = (request.asset_id, request.revision);
-            ends.push(ClaimEnd { asset_id, revision, owner: holder, fence, state });
+            ends.push(end_of(&request, holder, held.claim.epoch, state));
             again.push((index, request));
         }
         self.ask_again(ends, again, &mut outcomes).await?;
@@ -165,4 +168,10 @@ impl<'a, S: PipelineStep> ClaimDoubts<'a, S> {
         outcomes.extend(indexes.into_iter().zip(claimed.answers.into_iter().map(DoubtOutcome::Answered)));
         Ok(())
     }
+}
+
+/// The end of a claim that a request was refused for.
+fn end_of(request: &ClaimRequest, owner: ClaimOwner, epoch: Option<ClaimEpoch>, state: ClaimState) -> ClaimEnd {
+    let ClaimRequest { asset_id, revision, .. } = *request;
+    ClaimEnd { asset_id, revision, owner, epoch, fence: request.owner.topic_partition(), state }
 }

@@ -46,6 +46,7 @@ pub(super) fn failure_context<'a>(
     worker: &'a str,
 ) -> FailureContext<'a> {
     FailureContext {
+        claim_holder: failed.claim_holder.as_deref(),
         topic_id,
         group: group.as_str(),
         kind: failed.kind,

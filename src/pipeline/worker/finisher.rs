@@ -175,6 +175,7 @@ impl<S: PipelineStep> BatchFinisher<S> {
                 first_failed_at: now,
                 last_failed_at: now,
                 letter: None,
+                claim_holder: None,
             });
         }
     }
@@ -197,7 +198,9 @@ impl<S: PipelineStep> BatchFinisher<S> {
             flags.push(DeadLetterFlag { asset_id, revision, stage, at: *last_failed_at });
             let topic_id = topic_id_of(&fences, &fence).cloned();
             let owner = ClaimOwner { record: owner.clone(), topic_id };
-            ends.push(ClaimEnd { asset_id, revision, owner, fence, state: ClaimState::DeadLetterPending });
+            let epoch = fences.iter().find(|known| known.at == fence).map(|fence| fence.epoch);
+            let state = ClaimState::DeadLetterPending;
+            ends.push(ClaimEnd { asset_id, revision, owner, epoch, fence, state });
         }
         if ends.is_empty() {
             return Ok(());

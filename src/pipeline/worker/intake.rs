@@ -248,7 +248,11 @@ impl<S: PipelineStep> RecordIntake<S> {
                     request.revision
                 );
                 let why = ("claim_in_doubt", FailureClass::Permanent);
-                return Some(Admission::Finished(self.dead_letter(record, None, why, message)));
+                let mut outcome = self.dead_letter(record, None, why, message);
+                if let RecordOutcome::DeadLetter(failed) = &mut outcome {
+                    failed.claim_holder = Some(Box::new(holder));
+                }
+                return Some(Admission::Finished(outcome));
             }
         }
         Some(match asset {
@@ -285,6 +289,7 @@ impl<S: PipelineStep> RecordIntake<S> {
             first_failed_at: now,
             last_failed_at: now,
             letter: None,
+            claim_holder: None,
         })
     }
 
@@ -325,11 +330,11 @@ fn check_asset_id<S: PipelineStep>(input: S::Input) -> DecodedRecord<S::Input> {
 fn claim_request<S: PipelineStep>(record: &Record, content: &DecodedRecord<S::Input>) -> Option<ClaimRequest> {
     let DecodedRecord::Input(input) = content else { return None };
     let envelope = S::envelope(input);
-    let replaced = RedriveMark::of(&record.headers).and_then(|mark| mark.replaced_record());
+    let replaced = RedriveMark::of(&record.headers).map(|mark| mark.replaced_records()).unwrap_or_default();
     Some(ClaimRequest {
         asset_id: envelope.asset_id,
         revision: envelope.revision,
         owner: record.address.clone(),
-        ground: replaced.map_or(ClaimGround::Delivered, ClaimGround::Redrive),
+        ground: if replaced.is_empty() { ClaimGround::Delivered } else { ClaimGround::Redrive(replaced) },
     })
 }

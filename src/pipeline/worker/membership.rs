@@ -96,6 +96,10 @@ impl GroupMembership {
         self.rewind_pending = true;
     }
 
+    pub(super) fn is_rewind_pending(&self) -> bool {
+        self.rewind_pending
+    }
+
     /// Rewinds, if that is pending. On an error it stays pending.
     pub(super) async fn rewind_if_pending(&mut self) -> Result<()> {
         if self.rewind_pending {

@@ -28,6 +28,8 @@ pub(super) struct DoubtfulClaim {
     pub(super) owner: ClaimOwner,
     /// When it claimed; `None` where that is not known.
     pub(super) claimed_at: Option<Timestamp>,
+    /// Whether the catalog was told that its dead letter is about to be committed, which it is before any is.
+    pub(super) may_be_dead_letter: bool,
 }
 
 /// What the log shows of a doubtful claim.
@@ -78,6 +80,9 @@ impl OutputSearch<'_> {
                 }
             }
         }
+        if !claims.iter().any(|claim| claim.may_be_dead_letter) {
+            return Ok(with_gaps(evidence, not_visible));
+        }
         for offsets in self.log.offsets(&[dead_letters]).await? {
             let (mut pager, gap) = self.pager(&offsets, since).await?;
             not_visible = not_visible.or(gap);
@@ -94,11 +99,7 @@ impl OutputSearch<'_> {
                 }
             }
         }
-        if let Some(reason) = not_visible {
-            let absent = evidence.iter_mut().filter(|evidence| **evidence == OutputEvidence::Absent);
-            absent.for_each(|evidence| *evidence = OutputEvidence::NotVisible(reason.clone()));
-        }
-        Ok(evidence)
+        Ok(with_gaps(evidence, not_visible))
     }
 
     /// Waits until what transactions hide now of these topics is visible or aborted. Those that begin later do not matter: a
@@ -145,6 +146,15 @@ impl OutputSearch<'_> {
             None => Some(format!("{at} has no record any more")),
         })
     }
+}
+
+/// What is absent from a log that does not show everything may be there.
+fn with_gaps(mut evidence: Vec<OutputEvidence>, not_visible: Option<String>) -> Vec<OutputEvidence> {
+    if let Some(reason) = not_visible {
+        let absent = evidence.iter_mut().filter(|evidence| **evidence == OutputEvidence::Absent);
+        absent.for_each(|evidence| *evidence = OutputEvidence::NotVisible(reason.clone()));
+    }
+    evidence
 }
 
 /// Whether the last stable offset has not reached the end that the partition had when its records were found to be hidden.

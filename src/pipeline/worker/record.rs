@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::step::StepOutput;
 use super::tracker::RecordTicket;
 use mfctl_core::domain::dead_letter::{FailureClass, FailureOrigin};
-use mfctl_core::domain::{Asset, NewRecord, Record, Tenant, Timestamp};
+use mfctl_core::domain::{Asset, ClaimOwner, NewRecord, Record, Tenant, Timestamp};
 use mfctl_core::ports::ClaimRequest;
 
 /// A record whose claim this worker holds, ready for the step.
@@ -44,6 +44,8 @@ pub(super) struct FailedRecord {
     pub(super) attempts: u32,
     pub(super) first_failed_at: Timestamp,
     pub(super) last_failed_at: Timestamp,
+    /// The record that holds the claim on its asset, if it is not known what came of that one.
+    pub(super) claim_holder: Option<Box<ClaimOwner>>,
     /// The dead letter, from the finish of its batch on.
     pub(super) letter: Option<Box<NewRecord>>,
 }

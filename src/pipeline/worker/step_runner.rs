@@ -90,6 +90,7 @@ impl<S: PipelineStep> StepRunner<S> {
                     first_failed_at: first_failed_at.unwrap_or(now),
                     last_failed_at: now,
                     letter: None,
+                    claim_holder: None,
                 })
             }
         };

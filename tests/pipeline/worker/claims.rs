@@ -7,7 +7,7 @@ use mfctl::dlq::decide::{RedriveDecision, record_to_send};
 use mfctl::pipeline::worker::{StepError, WorkerEnd, WorkerOptions};
 use mfctl_core::domain::dead_letter::DeadLetterInfo;
 use mfctl_core::domain::names::topics;
-use mfctl_core::domain::{AssetId, NewRecord, Stage};
+use mfctl_core::domain::{AssetId, NewRecord, Record, Stage};
 use tokio::sync::watch;
 
 use super::late_catalog::{CatalogWrite, LateCatalog};
@@ -52,6 +52,11 @@ async fn ingest_again(platform: &Platform, records: &[NewRecord]) -> mfctl::pipe
     outcome.summary
 }
 
+/// The record that a redrive of a dead letter sends.
+fn redriven(dead: &Record) -> NewRecord {
+    record_to_send(dead, RedriveDecision::Redrive { count: 1 }, "run", dead.timestamp).unwrap()
+}
+
 /// Sets the group's offsets to the end of each partition, as `kafka-consumer-groups --reset-offsets` does.
 const RESET_TO_END: &str = "INSERT INTO commits (group_id, part_id, \"offset\", committed_ms)
     SELECT group_id, part_id, next_offset, 0 FROM groups, partitions WHERE true
@@ -76,8 +81,7 @@ async fn claim_that_arrives_after_its_worker_ended_does_not_hold_back_a_redrive(
     platform.drain(platform.persist()).await;
     catalog.apply_late().await.unwrap();
     let dead = platform.dead_letters().await.remove(0);
-    let redriven = record_to_send(&dead, RedriveDecision::Redrive { count: 1 }, "run", dead.timestamp).unwrap();
-    platform.ports.log.publish(vec![redriven]).await.unwrap();
+    platform.ports.log.publish(vec![redriven(&dead)]).await.unwrap();
     platform.drain(platform.persist()).await;
     platform.assert_each_emitted_once(&assets).await;
 }
@@ -90,10 +94,7 @@ async fn dead_letter_that_was_ingested_again_is_not_emitted_by_a_redrive() {
     let fails = platform.scripted(|_, _| ScriptedAction::Fail(StepError::permanent("malformed", "no")));
     assert_eq!(platform.drain(fails).await.summary.dead_lettered, RECORDS as u64);
     let dead_letters = platform.dead_letters().await;
-    let redrive = |index: usize| {
-        let dead = &dead_letters[index];
-        record_to_send(dead, RedriveDecision::Redrive { count: 1 }, "run", dead.timestamp).unwrap()
-    };
+    let redrive = |index: usize| redriven(&dead_letters[index]);
     // One is redriven before the records come again, all of them after.
     platform.ports.log.publish(vec![redrive(0)]).await.unwrap();
     platform.drain(platform.persist()).await;
@@ -179,7 +180,36 @@ async fn claim_of_which_the_log_shows_too_little_becomes_a_dead_letter() {
     assert_eq!((summary.emitted, summary.dead_lettered), (0, RECORDS as u64));
     let dead_letters = platform.dead_letters().await;
     assert!(dead_letters.iter().all(|dead| DeadLetterInfo::from_record(dead).kind == "claim_in_doubt"));
-    assert_eq!(assets.len(), dead_letters.len());
+    // An operator looks, and decides that they are to be processed.
+    platform.ports.log.publish(dead_letters.iter().map(redriven).collect()).await.unwrap();
+    assert_eq!(platform.drain(platform.persist()).await.summary.emitted, RECORDS as u64);
+    platform.ports.log.publish(dead_letters.iter().map(redriven).collect()).await.unwrap();
+    assert_eq!(platform.drain(platform.persist()).await.summary.emitted, 0, "redriven twice");
+    assert_eq!(platform.records(&topics::MEDIA_INGESTED).await.len(), assets.len());
+}
+
+/// A redriven record that fails before it claims leaves the claim to the next redrive.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn record_that_failed_before_it_claimed_can_be_redriven_again() {
+    let platform = Platform::new().await;
+    let (assets, records) = staged(&platform).await;
+    platform.ports.log.publish(records).await.unwrap();
+    let fails = platform.scripted(|_, _| ScriptedAction::Fail(StepError::permanent("malformed", "no")));
+    assert_eq!(platform.drain(fails).await.summary.dead_lettered, RECORDS as u64);
+    let first = platform.dead_letters().await;
+    let unreadable = |dead: &Record| NewRecord { value: Some("not an event".into()), ..redriven(dead) };
+    platform.ports.log.publish(first.iter().map(unreadable).collect()).await.unwrap();
+    assert_eq!(platform.drain(platform.persist()).await.summary.dead_lettered, RECORDS as u64);
+    let is_second = |dead: &&Record| dead.value.as_deref() == Some(b"not an event");
+    let second = platform.dead_letters().await;
+    // Corrected by hand.
+    let corrected = second.iter().filter(is_second).map(|dead| {
+        let value = first.iter().find(|earlier| earlier.key == dead.key).and_then(|earlier| earlier.value.clone());
+        NewRecord { value, ..redriven(dead) }
+    });
+    platform.ports.log.publish(corrected.collect()).await.unwrap();
+    assert_eq!(platform.drain(platform.persist()).await.summary.emitted, RECORDS as u64);
+    platform.assert_each_emitted_once(&assets).await;
 }
 
 /// A member that is refused at a low generation is not held back: its group confirms it.

@@ -36,7 +36,7 @@ impl ClaimEpoch {
 }
 
 /// A member's standing in its group.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct GroupGeneration {
     /// The group's generation. Begins again when the group is deleted or expires.
     pub generation: i64,
@@ -45,7 +45,7 @@ pub struct GroupGeneration {
 }
 
 /// An epoch with the assignment that it was minted for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MintedEpoch {
     /// The epoch.
     pub epoch: ClaimEpoch,
@@ -56,7 +56,7 @@ pub struct MintedEpoch {
 }
 
 /// A member's request for an epoch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MintRequest {
     /// The member.
     pub member: GroupGeneration,
@@ -191,9 +191,9 @@ pub enum ClaimGround {
     /// It may take a free claim, and one that ended as a dead letter: the asset was ingested again.
     #[default]
     Delivered,
-    /// It was sent by a redrive of this record's dead letter, which proves that this record emitted nothing. It may take a
-    /// free claim, and that of this record.
-    Redrive(ClaimOwner),
+    /// It was sent by a redrive. The dead letters of these records prove that none of them emitted anything, or an operator
+    /// decided so. It may take a free claim, and that of any of them.
+    Redrive(Vec<ClaimOwner>),
     /// The record that holds the claim since this epoch will not be processed under it, and neither its output nor its dead
     /// letter is in the log. It may take exactly that claim while it is not done.
     Abandoned {
@@ -244,7 +244,9 @@ pub fn take(
         ClaimGround::Delivered | ClaimGround::Redrive(_) => false,
     };
     let is_redriven = match ground {
-        ClaimGround::Redrive(replaced) => !is_own && stored.owner.is_same_record(replaced),
+        ClaimGround::Redrive(replaced) => {
+            !is_own && replaced.iter().any(|replaced| stored.owner.is_same_record(replaced))
+        }
         ClaimGround::Delivered | ClaimGround::Abandoned { .. } => false,
     };
     if is_abandoned || is_redriven {
@@ -256,9 +258,19 @@ pub fn take(
         (true, _) if stored.epoch == Some(epoch.epoch) => ClaimDecision::Keep,
         (true, _) if stored.epoch.is_some_and(|taken| taken < epoch.trusted_from) => ClaimDecision::Doubt,
         (true, _) => ClaimDecision::Take,
-        (false, ClaimState::DeadLettered) if *ground == ClaimGround::Delivered => ClaimDecision::Take,
+        (false, ClaimState::DeadLettered) if *ground == ClaimGround::Delivered && !is_before(record, &stored.owner) => {
+            ClaimDecision::Take
+        }
         (false, _) => ClaimDecision::Refuse,
     }
+}
+
+/// Whether a record lies before another one of its partition. Its request is then a late repetition.
+fn is_before(record: &ClaimOwner, other: &ClaimOwner) -> bool {
+    let is_same_partition = record.topic_id == other.topic_id
+        && record.record.topic == other.record.topic
+        && record.record.partition == other.record.partition;
+    is_same_partition && record.record.offset < other.record.offset
 }
 
 /// Whether a commit completes a claim whose record lies below it. A member's commit, whose metadata has its epoch, completes
@@ -307,8 +319,8 @@ mod tests {
         let asked = |state, ground: &ClaimGround| {
             take(Some(&claim(5, 2, state)), &owner(9, Some("a")), under(2), ground) == ClaimDecision::Take
         };
-        let replaced = ClaimGround::Redrive(owner(5, Some("a")));
-        let replaced_other = ClaimGround::Redrive(owner(4, Some("a")));
+        let replaced = ClaimGround::Redrive(vec![owner(7, Some("a")), owner(5, Some("a"))]);
+        let replaced_other = ClaimGround::Redrive(vec![owner(4, Some("a"))]);
         let abandoned = ClaimGround::Abandoned { holder: owner(5, None), epoch: Some(ClaimEpoch(2)) };
         for (state, delivered, redriven, if_abandoned) in [
             (Open, false, true, true),
@@ -322,6 +334,14 @@ mod tests {
             assert!(!asked(state, &replaced_other), "{state:?}: its dead letter was superseded");
         }
         assert_eq!(take(None, &owner(9, None), under(1), &replaced), ClaimDecision::Take);
+    }
+
+    #[test]
+    fn a_late_request_of_an_earlier_record_does_not_take_the_claim_of_a_later_dead_letter() {
+        let stored = claim(5, 2, ClaimState::DeadLettered);
+        let asked = |record: &ClaimOwner| take(Some(&stored), record, under(2), &ClaimGround::Delivered);
+        assert_eq!(asked(&owner(4, Some("a"))), ClaimDecision::Refuse);
+        assert_eq!(asked(&owner(4, Some("b"))), ClaimDecision::Take, "of a topic that was recreated");
     }
 
     #[test]

@@ -94,11 +94,17 @@ pub struct DeadLetterInfo {
     pub last_failed_at: Option<Timestamp>,
     /// Worker that dead-lettered it.
     pub worker: Option<String>,
+    /// The record that held the claim on the asset, where the record failed because what came of that one is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim_holder: Option<String>,
     /// Number of redrives before this failure.
     pub redrives: u32,
     /// Format of the headers: `mfctl`, `kip-1191`, `connect`, `streams`, `spring` or `unknown`.
     pub format: String,
 }
+
+/// The most records that one redriven record replaces.
+pub const MAX_REPLACED: usize = 8;
 
 /// Value of the header `mfctl.redrive`, which a redrive sets on the record it sends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,10 +115,11 @@ pub struct RedriveMark {
     pub count: u32,
     /// Address of the dead letter.
     pub source: String,
-    /// The record that the dead letter is of: `<topic>:<partition>:<offset>@<topic id>`. The record that is sent may take its
-    /// claim. Absent in marks of releases without it, and where the writer of the dead letter did not name its record.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replaces: Option<String>,
+    /// Records whose claim the record that is sent may take, each as `<topic>:<partition>:<offset>@<topic id>`: the one that
+    /// the dead letter is of, those that it was itself sent to replace, and the one that held its claim. At most
+    /// [`MAX_REPLACED`]. Empty in marks of releases without it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaces: Vec<String>,
 }
 
 impl RedriveMark {
@@ -122,10 +129,25 @@ impl RedriveMark {
         headers.last(header::REDRIVE).and_then(|value| serde_json::from_slice(value).ok())
     }
 
-    /// The record whose claim the redriven record may take.
+    /// The records whose claim the redriven record may take.
     #[must_use]
-    pub fn replaced_record(&self) -> Option<ClaimOwner> {
-        self.replaces.as_deref().and_then(|owner| owner.parse().ok())
+    pub fn replaced_records(&self) -> Vec<ClaimOwner> {
+        self.replaces.iter().take(MAX_REPLACED).filter_map(|owner| owner.parse().ok()).collect()
+    }
+
+    /// The records that a redrive of this dead letter replaces, latest first.
+    #[must_use]
+    pub fn replaced_by_redrive_of(dead: &Record) -> Vec<String> {
+        let info = DeadLetterInfo::from_record(dead);
+        let earlier = Self::of(&dead.headers).map(|mark| mark.replaced_records()).unwrap_or_default();
+        let holder = info.claim_holder.as_deref().and_then(|holder| holder.parse().ok());
+        let mut replaced: Vec<ClaimOwner> = Vec::new();
+        for record in info.claim_owner().into_iter().chain(holder).chain(earlier) {
+            if !replaced.contains(&record) && replaced.len() < MAX_REPLACED {
+                replaced.push(record);
+            }
+        }
+        replaced.iter().map(ToString::to_string).collect()
     }
 }
 
@@ -178,6 +200,8 @@ pub struct LedgerEntry {
 /// A worker's account of a record that it dead-letters.
 #[derive(Debug, Clone)]
 pub struct FailureContext<'a> {
+    /// The record that holds the claim on the asset, where it is not this one and what came of it is not known.
+    pub claim_holder: Option<&'a ClaimOwner>,
     /// Id of the record's topic, where the log has ids.
     pub topic_id: Option<&'a TopicId>,
     /// Consumer group.
@@ -229,6 +253,9 @@ pub(super) fn add_error_headers(headers: &mut Headers, record: &Record, failure:
     add("offset", record.address.offset.to_string());
     if let Some(id) = failure.topic_id {
         add("topic_id", id.to_string());
+    }
+    if let Some(holder) = failure.claim_holder {
+        add("claim_holder", holder.to_string());
     }
     add("timestamp", record.timestamp.to_string());
     add("group", failure.group.to_owned());
@@ -288,6 +315,7 @@ fn blank(format: &str) -> DeadLetterInfo {
         first_failed_at: None,
         last_failed_at: None,
         worker: None,
+        claim_holder: None,
         redrives: 0,
         format: format.to_owned(),
     }
@@ -319,6 +347,7 @@ fn read_dlq_errors(headers: &Headers) -> DeadLetterInfo {
         first_failed_at: time("first_failed_at"),
         last_failed_at: time("last_failed_at"),
         worker: text("worker").map(str::to_owned),
+        claim_holder: text("claim_holder").map(str::to_owned),
         redrives: text("redrives").and_then(|t| t.parse().ok()).unwrap_or(0),
         format: if ours { "mfctl" } else { "kip-1191" }.to_owned(),
     }
@@ -391,6 +420,7 @@ mod tests {
     fn failure(message: &str) -> FailureContext<'_> {
         FailureContext {
             topic_id: None,
+            claim_holder: None,
             group: "mfctl.dev.enrich",
             kind: "parser_limit",
             class: FailureClass::Permanent,
@@ -421,7 +451,7 @@ mod tests {
         assert_eq!(info.source.as_ref(), Some(&record.address));
         assert_eq!((info.kind.as_str(), info.message.as_str(), info.redrives), ("parser_limit", "too many pixels", 0));
 
-        let mark = RedriveMark { run: "r".into(), count: 1, source: dead.address.to_string(), replaces: None };
+        let mark = RedriveMark { run: "r".into(), count: 1, source: dead.address.to_string(), replaces: Vec::new() };
         let again = stored(redriven(&dead, topics::MEDIA_INGESTED, &mark, Timestamp::UNIX_EPOCH), 8);
         assert_eq!((&again.key, &again.value), (&record.key, &record.value));
         assert_eq!(again.headers.0[..2], record.headers.0[..]);

@@ -194,6 +194,7 @@ mod tests {
     fn failure() -> FailureContext<'static> {
         FailureContext {
             topic_id: None,
+            claim_holder: None,
             group: "mfctl.dev.persist",
             kind: "not_wire_format",
             class: FailureClass::Permanent,

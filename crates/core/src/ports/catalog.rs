@@ -161,6 +161,8 @@ pub struct ClaimEnd {
     pub revision: Revision,
     /// The record that holds the claim.
     pub owner: ClaimOwner,
+    /// The epoch of the claim. Once it was taken again since, it is another claim.
+    pub epoch: Option<ClaimEpoch>,
     /// The partition under whose fence this is said.
     pub fence: TopicPartition,
     /// The state to set.
@@ -314,7 +316,7 @@ pub trait Catalog: Send + Sync {
     /// their assets, in one transaction.
     async fn claim(&self, group: &GroupName, batch: ClaimBatch) -> Result<ClaimedBatch>;
 
-    /// Sets the state of claims that are not done, each only if this owner holds it. Returns the partitions whose epoch is not
+    /// Sets the state of claims that are not done, each only if this owner holds it since this epoch. Returns the partitions whose epoch is not
     /// the stored one: for these nothing changed.
     async fn end_claims(
         &self,

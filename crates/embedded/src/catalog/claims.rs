@@ -66,7 +66,7 @@ impl<'a> Inbox<'a> {
             owner.record.offset,
             owner.topic_id.as_ref().map(TopicId::as_str),
             take.epoch.0,
-            sql::time(take.now)
+            sql::time(take.claimed_at)
         ];
         let changed =
             self.tx.prepare_cached(sql).and_then(|mut statement| statement.execute(values)).during("claim an asset")?;
@@ -80,7 +80,7 @@ impl<'a> Inbox<'a> {
         epoch: RequestEpoch,
         now: Timestamp,
     ) -> Result<ClaimAnswer> {
-        let take = Take { epoch: epoch.epoch, now, replaces: false };
+        let take = Take { epoch: epoch.epoch, claimed_at: now, replaces: false };
         if self.take(request, owner, take)? {
             return Ok(ClaimAnswer::Granted);
         }
@@ -89,7 +89,9 @@ impl<'a> Inbox<'a> {
             ClaimDecision::Keep => Ok(ClaimAnswer::Granted),
             ClaimDecision::Refuse | ClaimDecision::Doubt => Ok(ClaimAnswer::Refused(held)),
             ClaimDecision::Take => {
-                self.take(request, owner, Take { replaces: true, ..take })?;
+                // The same record may have been processed since it claimed first.
+                let first = held.claimed_at.filter(|_| held.claim.owner.is_same_record(owner));
+                self.take(request, owner, Take { replaces: true, claimed_at: first.unwrap_or(now), ..take })?;
                 Ok(ClaimAnswer::Granted)
             }
         }
@@ -116,7 +118,8 @@ impl<'a> Inbox<'a> {
 
     fn end(&self, end: &ClaimEnd) -> Result<()> {
         let Some(held) = self.load(end.asset_id, end.revision)? else { return Ok(()) };
-        if held.claim.state.is_done() || !held.claim.owner.is_same_record(&end.owner) {
+        let is_same = held.claim.owner.is_same_record(&end.owner) && held.claim.epoch == end.epoch;
+        if held.claim.state.is_done() || !is_same {
             return Ok(());
         }
         let dead_lettered = match end.state {
@@ -134,7 +137,7 @@ impl<'a> Inbox<'a> {
 #[derive(Clone, Copy)]
 struct Take {
     epoch: ClaimEpoch,
-    now: Timestamp,
+    claimed_at: Timestamp,
     /// Whether it replaces the claim there is, which was looked at in this transaction.
     replaces: bool,
 }

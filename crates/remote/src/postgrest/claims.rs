@@ -92,7 +92,7 @@ pub(super) async fn mint_epochs(
     Ok(answers.into_iter().map(answer).collect())
 }
 
-/// A request for a claim. The record that its ground names is `other_…`.
+/// A request for a claim, with the records that its ground names.
 #[derive(Serialize)]
 struct ClaimRow<'a> {
     asset_id: AssetId,
@@ -107,28 +107,37 @@ struct ClaimRow<'a> {
 #[derive(Serialize)]
 struct GroundColumns<'a> {
     ground: &'static str,
-    other_topic: &'a TopicName,
-    other_topic_id: Option<&'a TopicId>,
-    other_partition: u32,
-    other_offset: i64,
-    other_epoch: Option<i64>,
+    named: Vec<NamedRecord<'a>>,
+    named_epoch: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct NamedRecord<'a> {
+    topic: &'a TopicName,
+    topic_id: Option<&'a TopicId>,
+    partition: u32,
+    owner_offset: i64,
+}
+
+impl<'a> From<&'a ClaimOwner> for NamedRecord<'a> {
+    fn from(ClaimOwner { record, topic_id }: &'a ClaimOwner) -> Self {
+        Self {
+            topic: &record.topic,
+            topic_id: topic_id.as_ref(),
+            partition: record.partition,
+            owner_offset: record.offset,
+        }
+    }
 }
 
 impl<'a> GroundColumns<'a> {
     fn of(ground: &'a ClaimGround) -> Option<Self> {
-        let (ground, ClaimOwner { record, topic_id }, epoch) = match ground {
+        let (ground, named, epoch) = match ground {
             ClaimGround::Delivered => return None,
-            ClaimGround::Redrive(replaced) => ("redrive", replaced, None),
-            ClaimGround::Abandoned { holder, epoch } => ("abandoned", holder, *epoch),
+            ClaimGround::Redrive(replaced) => ("redrive", replaced.iter().map(NamedRecord::from).collect(), None),
+            ClaimGround::Abandoned { holder, epoch } => ("abandoned", vec![NamedRecord::from(holder)], *epoch),
         };
-        Some(Self {
-            ground,
-            other_topic: &record.topic,
-            other_topic_id: topic_id.as_ref(),
-            other_partition: record.partition,
-            other_offset: record.offset,
-            other_epoch: epoch.map(|epoch| epoch.0),
-        })
+        Some(Self { ground, named, named_epoch: epoch.map(|epoch| epoch.0) })
     }
 }
 
@@ -246,6 +255,7 @@ struct EndRow<'a> {
     owner_topic_id: Option<&'a TopicId>,
     owner_partition: u32,
     owner_offset: i64,
+    epoch: Option<i64>,
     topic: &'a TopicName,
     partition: u32,
     done: bool,
@@ -263,6 +273,7 @@ impl<'a> From<&'a ClaimEnd> for EndRow<'a> {
             owner_topic_id: topic_id.as_ref(),
             owner_partition: record.partition,
             owner_offset: record.offset,
+            epoch: end.epoch.map(|epoch| epoch.0),
             topic: &end.fence.topic,
             partition: end.fence.partition,
             done: end.state.is_done(),

@@ -116,9 +116,9 @@ END
 $$;
 
 -- {"group_name": name, "passed": [{"topic", "topic_id", "partition", "below", "epoch"}, …], "fences": [{"topic", "topic_id",
--- "partition", "epoch"}, …], "rows": [{"asset_id", "revision", "topic", "partition", "owner_offset", "ground", "other_topic",
--- "other_topic_id", "other_partition", "other_offset", "other_epoch"}, …]}: completes claims below commits, claims the rows, and
--- reads their assets. `ground` is null, `redrive` or `abandoned`, with the record that it names and the epoch of its claim. The answer has the places (from 1) of rows
+-- "partition", "epoch"}, …], "rows": [{"asset_id", "revision", "topic", "partition", "owner_offset", "ground", "named": [{"topic",
+-- "topic_id", "partition", "owner_offset"}, …], "named_epoch"}, …]}: completes claims below commits, claims the rows, and reads
+-- their assets. `ground` is null, `redrive` or `abandoned`, with the records that it names and the epoch of the claim. The answer has the places (from 1) of rows
 -- whose partition is fenced, and the claim of each row that was refused.
 CREATE FUNCTION media.claim_batch(request json) RETURNS json
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = force_custom_plan
@@ -130,6 +130,7 @@ DECLARE
     stored media.inbox;
     is_own boolean;
     is_named boolean;
+    is_before boolean;
     may_take boolean;
     fenced json;
     others json;
@@ -153,9 +154,8 @@ BEGIN
     wanted AS (
         SELECT * FROM ROWS FROM (json_to_recordset(request -> 'rows') AS (
             asset_id uuid, revision bigint, topic text, partition bigint, owner_offset bigint, ground text,
-            other_topic text, other_topic_id text, other_partition bigint, other_offset bigint, other_epoch bigint
-        )) WITH ORDINALITY AS one (asset_id, revision, topic, partition, owner_offset, ground, other_topic,
-                                   other_topic_id, other_partition, other_offset, other_epoch, place)
+            named jsonb, named_epoch bigint
+        )) WITH ORDINALITY AS one (asset_id, revision, topic, partition, owner_offset, ground, named, named_epoch, place)
     ),
     allowed AS (SELECT wanted.*, fence.topic_id, fence.epoch, fence.trusted_from
                 FROM wanted JOIN fence ON fence.topic = wanted.topic AND fence.partition = wanted.partition),
@@ -178,9 +178,7 @@ BEGIN
     FOR given IN
         SELECT * FROM json_to_recordset(others) AS one (
             asset_id uuid, revision bigint, topic text, partition bigint, owner_offset bigint, ground text,
-            other_topic text, other_topic_id text, other_partition bigint, other_offset bigint, other_epoch bigint,
-            place bigint,
-            topic_id text, epoch bigint, trusted_from bigint)
+            named jsonb, named_epoch bigint, place bigint, topic_id text, epoch bigint, trusted_from bigint)
         ORDER BY asset_id, revision, place
     LOOP
         SELECT * INTO stored FROM media.inbox
@@ -188,34 +186,37 @@ BEGIN
         FOR UPDATE;
         IF NOT FOUND THEN
             -- A release without epochs released it just now.
-            INSERT INTO media.inbox (group_name, asset_id, revision, owner_topic, owner_partition, owner_offset,
-                                     owner_topic_id, epoch, takes)
-            VALUES (of_group, given.asset_id, given.revision, given.topic, given.partition, given.owner_offset,
-                    given.topic_id, given.epoch, 1);
-            CONTINUE;
+            RAISE EXCEPTION 'a claim was released meanwhile' USING ERRCODE = 'serialization_failure';
         END IF;
         is_own := (stored.owner_topic, stored.owner_partition, stored.owner_offset)
                   = (given.topic, given.partition, given.owner_offset)
                   AND coalesce(stored.owner_topic_id = given.topic_id, true);
-        is_named := given.ground IS NOT NULL
-                    AND (stored.owner_topic, stored.owner_partition, stored.owner_offset)
-                        = (given.other_topic, given.other_partition, given.other_offset)
-                    AND coalesce(stored.owner_topic_id = given.other_topic_id, true);
+        is_named := EXISTS (
+            SELECT FROM jsonb_to_recordset(coalesce(given.named, '[]')) AS named (
+                topic text, topic_id text, partition bigint, owner_offset bigint)
+            WHERE (stored.owner_topic, stored.owner_partition, stored.owner_offset)
+                  = (named.topic, named.partition, named.owner_offset)
+              AND coalesce(stored.owner_topic_id = named.topic_id, true));
+        is_before := (stored.owner_topic, stored.owner_partition) = (given.topic, given.partition)
+                     AND stored.owner_topic_id IS NOT DISTINCT FROM given.topic_id
+                     AND given.owner_offset < stored.owner_offset;
         may_take := CASE
             WHEN given.ground = 'abandoned' AND is_named AND NOT stored.done
-                 AND stored.epoch IS NOT DISTINCT FROM given.other_epoch THEN true
+                 AND stored.epoch IS NOT DISTINCT FROM given.named_epoch THEN true
             WHEN given.ground = 'redrive' AND is_named AND NOT is_own THEN true
             WHEN is_own AND stored.done THEN false
             WHEN is_own AND stored.epoch = given.epoch THEN NULL    -- it holds the claim already
             WHEN is_own AND stored.epoch < given.trusted_from THEN false
             WHEN is_own THEN true
-            ELSE given.ground IS NULL AND stored.done AND coalesce(stored.dead_lettered, false)
+            ELSE given.ground IS NULL AND stored.done AND coalesce(stored.dead_lettered, false) AND NOT is_before
         END;
         IF may_take THEN
             UPDATE media.inbox SET
                 owner_topic = given.topic, owner_partition = given.partition, owner_offset = given.owner_offset,
                 owner_topic_id = given.topic_id, epoch = given.epoch, takes = coalesce(stored.takes, 0) + 1,
-                done = false, dead_lettered = NULL, claimed_at = now()
+                done = false, dead_lettered = NULL,
+                -- The same record may have been processed since it claimed first.
+                claimed_at = CASE WHEN is_own THEN stored.claimed_at ELSE now() END
             WHERE asset_id = given.asset_id AND group_name = of_group AND revision = given.revision
               AND tenant = of_tenant;
         ELSIF NOT may_take THEN
@@ -234,8 +235,9 @@ END
 $$;
 
 -- {"group_name": name, "fences": […], "rows": [{"asset_id", "revision", "owner_topic", "owner_topic_id", "owner_partition",
--- "owner_offset", "topic", "partition", "done", "dead_lettered"}, …]}: sets the state of claims that are not done, each only if
--- this owner holds it; `topic` and `partition` are those of the row's fence. The answer has the partitions that are not fenced.
+-- "owner_offset", "epoch", "topic", "partition", "done", "dead_lettered"}, …]}: sets the state of claims that are not done, each
+-- only if this owner holds it since this epoch; `topic` and `partition` are those of the row's fence. The answer has the
+-- partitions that are not fenced.
 CREATE FUNCTION media.end_claims(request json) RETURNS json
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = force_custom_plan
 AS $$
@@ -247,7 +249,7 @@ BEGIN
     FOR given IN
         SELECT ended.* FROM json_to_recordset(request -> 'rows') AS ended (
             asset_id uuid, revision bigint, owner_topic text, owner_topic_id text, owner_partition bigint,
-            owner_offset bigint, topic text, partition bigint, done boolean, dead_lettered boolean)
+            owner_offset bigint, epoch bigint, topic text, partition bigint, done boolean, dead_lettered boolean)
         JOIN json_to_recordset(valid) AS fence (topic text, partition bigint)
             ON fence.topic = ended.topic AND fence.partition = ended.partition
         ORDER BY ended.asset_id, ended.revision
@@ -256,7 +258,7 @@ BEGIN
             done = given.done, dead_lettered = given.dead_lettered, takes = coalesce(claim.takes, 0) + 1
         WHERE claim.group_name = request ->> 'group_name' AND claim.asset_id = given.asset_id
           AND claim.revision = given.revision AND claim.tenant = coalesce(media.current_tenant(), '')
-          AND NOT claim.done
+          AND NOT claim.done AND claim.epoch IS NOT DISTINCT FROM given.epoch
           AND (claim.owner_topic, claim.owner_partition, claim.owner_offset)
               = (given.owner_topic, given.owner_partition, given.owner_offset)
           AND coalesce(claim.owner_topic_id = given.owner_topic_id, true);
@@ -265,7 +267,7 @@ BEGIN
 END
 $$;
 
--- How many claims have no epoch, and when the last of them was taken: from then on every claim is fenced.
+-- When the last claim without an epoch was taken; from then on every claim is fenced.
 CREATE FUNCTION media.unfenced_claims() RETURNS json
 LANGUAGE sql STABLE SET search_path = ''
 AS $$
