@@ -355,8 +355,7 @@ impl GroupConsumer for EmbeddedConsumer {
         self.finish_settlement().await;
         let Some(group_id) = self.member.group_id() else { return Ok(()) };
         let id = self.member.id.clone();
-        // As a write, it comes after a commit that has timed out and may still be applied.
-        let rows = self.log.db.write("rewind", move |tx| membership::assignment(tx, group_id, &id)).await?;
+        let rows = self.log.db.read("rewind", move |c| membership::assignment(c, group_id, &id)).await?;
         self.owned.rewind(&rows);
         Ok(())
     }
