@@ -196,9 +196,10 @@ impl<S: PipelineStep> BatchFinisher<S> {
             let ClaimRequest { asset_id, revision, owner, .. } = claim;
             let (asset_id, revision, fence) = (*asset_id, *revision, owner.topic_partition());
             flags.push(DeadLetterFlag { asset_id, revision, stage, at: *last_failed_at });
-            let topic_id = topic_id_of(&fences, &fence).cloned();
+            let known = fences.iter().find(|known| known.at == fence);
+            let topic_id = known.and_then(|known| known.topic_id.clone());
+            let epoch = known.map(|known| known.epoch);
             let owner = ClaimOwner { record: owner.clone(), topic_id };
-            let epoch = fences.iter().find(|known| known.at == fence).map(|fence| fence.epoch);
             let state = ClaimState::DeadLetterPending;
             ends.push(ClaimEnd { asset_id, revision, owner, epoch, fence, state });
         }

@@ -1,13 +1,13 @@
 //! Looks in the log for what came of records: their outputs and their dead letters, read committed.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use mfctl_core::domain::dead_letter::DeadLetterInfo;
 use mfctl_core::domain::event::header;
 use mfctl_core::domain::{
-    AssetId, ClaimOwner, EventId, GroupName, Revision, Stage, Timestamp, TopicName, TopicPartition,
+    AssetId, ClaimOwner, EventId, GroupName, Record, Revision, Stage, Timestamp, TopicName, TopicPartition,
 };
 use mfctl_core::events::pager::Pager;
 use mfctl_core::ports::{EventLog, FetchLimits, HiddenRecords, PartitionOffsets, Result};
@@ -59,47 +59,51 @@ impl OutputSearch<'_> {
         let since = since.map(|claimed_at| claimed_at.saturating_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN));
         let output = self.stage.output();
         let dead_letters = self.stage.input().dead_letters();
-        let mut evidence = vec![OutputEvidence::Absent; claims.len()];
         let mut not_visible = self.wait_for_hidden(&[output.clone(), dead_letters.clone()]).await?;
-        let by_event: HashMap<String, usize> = claims
-            .iter()
-            .enumerate()
-            .map(|(index, claim)| {
-                (EventId::of_output(claim.asset_id, output.as_str(), claim.revision).to_string(), index)
-            })
-            .collect();
-        for offsets in self.log.offsets(&[output]).await? {
+        let event_of = |claim: &DoubtfulClaim| EventId::of_output(claim.asset_id, output.as_str(), claim.revision);
+        let events: Vec<String> = claims.iter().map(|claim| event_of(claim).to_string()).collect();
+        let wanted: HashSet<&str> = events.iter().map(String::as_str).collect();
+        let mut emitted: HashSet<String> = HashSet::new();
+        let gap = self.scan(&output, since, |record| {
+            let id = record.headers.text(header::EVENT_ID).filter(|id| wanted.contains(id));
+            emitted.extend(id.map(str::to_owned));
+        });
+        not_visible = not_visible.or(gap.await?);
+        let mut dead: Vec<ClaimOwner> = Vec::new();
+        if claims.iter().any(|claim| claim.may_be_dead_letter) {
+            let gap = self.scan(&dead_letters, since, |record| {
+                let info = DeadLetterInfo::from_record(&record);
+                let of_group = info.group.as_deref() == Some(self.group.as_str());
+                let is_wanted = |owner: &ClaimOwner| claims.iter().any(|claim| claim.owner.is_same_record(owner));
+                dead.extend(info.claim_owner().filter(|_| of_group).filter(is_wanted));
+            });
+            not_visible = not_visible.or(gap.await?);
+        }
+        let evidence = |(claim, event): (&DoubtfulClaim, &String)| match &not_visible {
+            _ if emitted.contains(event) => OutputEvidence::Output,
+            _ if dead.iter().any(|owner| owner.is_same_record(&claim.owner)) => OutputEvidence::DeadLetter,
+            Some(reason) => OutputEvidence::NotVisible(reason.clone()),
+            None => OutputEvidence::Absent,
+        };
+        Ok(claims.iter().zip(&events).map(evidence).collect())
+    }
+
+    /// Calls `visit` for each record of a topic from this time on. Returns why that is not every record, if it is not.
+    async fn scan(
+        &self,
+        topic: &TopicName,
+        since: Option<Timestamp>,
+        mut visit: impl FnMut(Record) + Send,
+    ) -> Result<Option<String>> {
+        let mut not_visible = None;
+        for offsets in self.log.offsets(std::slice::from_ref(topic)).await? {
             let (mut pager, gap) = self.pager(&offsets, since).await?;
             not_visible = not_visible.or(gap);
             while let Some(records) = pager.next_page(self.log).await? {
-                for record in records {
-                    let id = record.headers.text(header::EVENT_ID);
-                    if let Some(index) = id.and_then(|id| by_event.get(id)) {
-                        evidence[*index] = OutputEvidence::Output;
-                    }
-                }
+                records.into_iter().for_each(&mut visit);
             }
         }
-        if !claims.iter().any(|claim| claim.may_be_dead_letter) {
-            return Ok(with_gaps(evidence, not_visible));
-        }
-        for offsets in self.log.offsets(&[dead_letters]).await? {
-            let (mut pager, gap) = self.pager(&offsets, since).await?;
-            not_visible = not_visible.or(gap);
-            while let Some(records) = pager.next_page(self.log).await? {
-                for record in records {
-                    let info = DeadLetterInfo::from_record(&record);
-                    let of_group = info.group.as_deref() == Some(self.group.as_str());
-                    let Some(owner) = info.claim_owner().filter(|_| of_group) else { continue };
-                    for (claim, evidence) in claims.iter().zip(&mut evidence) {
-                        if *evidence == OutputEvidence::Absent && claim.owner.is_same_record(&owner) {
-                            *evidence = OutputEvidence::DeadLetter;
-                        }
-                    }
-                }
-            }
-        }
-        Ok(with_gaps(evidence, not_visible))
+        Ok(not_visible)
     }
 
     /// Waits until what transactions hide now of these topics is visible or aborted. Those that begin later do not matter: a
@@ -146,15 +150,6 @@ impl OutputSearch<'_> {
             None => Some(format!("{at} has no record any more")),
         })
     }
-}
-
-/// What is absent from a log that does not show everything may be there.
-fn with_gaps(mut evidence: Vec<OutputEvidence>, not_visible: Option<String>) -> Vec<OutputEvidence> {
-    if let Some(reason) = not_visible {
-        let absent = evidence.iter_mut().filter(|evidence| **evidence == OutputEvidence::Absent);
-        absent.for_each(|evidence| *evidence = OutputEvidence::NotVisible(reason.clone()));
-    }
-    evidence
 }
 
 /// Whether the last stable offset has not reached the end that the partition had when its records were found to be hidden.

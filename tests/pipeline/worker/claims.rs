@@ -160,6 +160,10 @@ async fn group_that_was_deleted_between_two_runs_emits_nothing_again() {
         }
     }
     assert_eq!(ingest_again(&platform, &records).await.emitted, 0);
+    // Each record and its repetition are in doubt in one batch.
+    execute(&platform, "UPDATE media_inbox SET done = 0");
+    platform.ports.log.delete_group(&Stage::Persist.group(&platform.env).unwrap()).await.unwrap();
+    assert_eq!(ingest_again(&platform, &records).await.emitted, 0);
     platform.assert_each_emitted_once(&assets).await;
 }
 
