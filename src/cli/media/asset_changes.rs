@@ -199,6 +199,12 @@ pub(super) async fn plan_each<T>(
     Ok(outcomes)
 }
 
+/// The command that takes these assets down or lifts their takedown.
+pub(super) fn command_for(verb: &str, assets: &[Asset]) -> String {
+    let ids: Vec<String> = assets.iter().map(|asset| asset.asset_id.to_string()).collect();
+    format!("mfctl media {verb} {} --reason TEXT", ids.join(" "))
+}
+
 /// Prints the outcomes of assets of which none was changed.
 ///
 /// # Errors

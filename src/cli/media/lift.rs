@@ -61,8 +61,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let order = TakedownOrder { reason: args.reason.unwrap_or_default(), actor, purge: false };
     let lift = async |asset: &Asset| ports.lift(asset, &order).await;
     let run = asset_changes::change_each("lift", &assets, lift, LiftOutcome::failed, cx).await?;
-    let ids: Vec<String> = assets.iter().map(|asset| asset.asset_id.to_string()).collect();
-    let undo = format!("mfctl media takedown {} --reason TEXT", ids.join(" "));
+    let undo = asset_changes::command_for("takedown", &assets);
     run.finish(RecordedChange::of_process("media lift").undo(undo), began, &connected, cx).await
 }
 

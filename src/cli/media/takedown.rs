@@ -75,7 +75,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let take_down = async |asset: &Asset| ports.take_down(asset, &order).await;
     let run = asset_changes::change_each("takedown", &assets, take_down, TakedownOutcome::failed, cx).await?;
     let change = RecordedChange::of_process("media takedown");
-    let change = if args.purge { change } else { change.undo(lift_command(&assets)) };
+    let change = if args.purge { change } else { change.undo(asset_changes::command_for("lift", &assets)) };
     run.finish(change, began, &connected, cx).await
 }
 
@@ -86,11 +86,6 @@ fn confirmation_summary(assets: u64, purge: bool) -> String {
     } else {
         format!("take down {assets}")
     }
-}
-
-fn lift_command(assets: &[Asset]) -> String {
-    let ids: Vec<String> = assets.iter().map(|asset| asset.asset_id.to_string()).collect();
-    format!("mfctl media lift {} --reason TEXT", ids.join(" "))
 }
 
 impl AssetOutcome for TakedownOutcome {
