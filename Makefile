@@ -22,6 +22,9 @@ REAL_TEST_THREADS ?= 4
 DISK_HEAVY := large:: faults::hostile::
 REAL_TESTS := --skip outages:: --skip stack_kills:: --test-threads=$(REAL_TEST_THREADS)
 OUTAGES    := outages:: --test-threads=1
+# Of each profile. Pauses of up to 40 s outlast every timeout: sessions end after 10 s, transactions after 15 s.
+SOAK       := MFCTL_TEST_FAULTS=$${MFCTL_TEST_FAULTS:-300} MFCTL_TEST_FILES=$${MFCTL_TEST_FILES:-2400} \
+              MFCTL_TEST_LONGEST_PAUSE=$${MFCTL_TEST_LONGEST_PAUSE:-40} MFCTL_TEST_MINUTES=$${MFCTL_TEST_MINUTES:-45}
 
 bindir  := $(DESTDIR)$(PREFIX)/bin
 mandir  := $(DESTDIR)$(PREFIX)/share/man/man1
@@ -102,9 +105,10 @@ test-stack-kills: prerequisites ## kill stack/stack at random moments and in eac
 test-outages: prerequisites stack-up ## kill the real servers and cut their network while files go through
 	stack_env=$$(stack/stack env) && eval "$$stack_env" && $(CARGO) test --locked --test real $(TEST_ARGS) -- $(OUTAGES)
 
-soak: prerequisites stack-up ## kill every server in turn while 20,000 files go through (MFCTL_TEST_FILES)
-	stack_env=$$(stack/stack env) && eval "$$stack_env" && MFCTL_TEST_FILES=$${MFCTL_TEST_FILES:-20000} \
-	  $(CARGO) test --locked --test real -- --nocapture any_server_may_be_killed
+soak: prerequisites stack-up ## kill and pause processes and servers 600 times on both profiles (MFCTL_TEST_FAULTS for each)
+	export $(SOAK) && $(CARGO) test --locked --test main -- --nocapture faults::campaign
+	export $(SOAK) && stack_env=$$(stack/stack env) && eval "$$stack_env" && MFCTL_TEST_SERVERS=1 \
+	  $(CARGO) test --locked --test real -- --nocapture campaign_on_two_hosts
 
 test-compose: ## the same tests against the upstream images (needs Docker)
 	@stack/compose up

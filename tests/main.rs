@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap ends the test with its error")]
 
+mod campaign;
 mod cli;
 mod contract;
 mod faults;

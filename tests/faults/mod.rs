@@ -1,6 +1,7 @@
 //! Faults: killed processes, concurrent processes, hostile files, full disks, retention.
 
 mod bad_settings;
+mod campaign;
 mod concurrent_processes;
 mod full_disk;
 mod hostile;

@@ -40,7 +40,8 @@ impl WireRecord {
     }
 }
 
-fn config() -> ClientConfig {
+/// The settings of a client of the brokers.
+pub fn config() -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", env("STACK_KAFKA"));
     config

@@ -59,6 +59,9 @@ mod pipeline {
 }
 
 mod bootstrap;
+#[path = "../campaign/mod.rs"]
+mod campaign;
+mod campaign_on_two_hosts;
 mod consul;
 mod consul_vault_lifecycle;
 mod crashes;

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "shared by several test binaries, each of which uses a part")]
 
+pub mod servers;
 pub mod stack;
 
 use std::collections::BTreeMap;

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::lock_servers;
-use super::servers::{BROKERS, KilledServer, PausedServer};
+
 use super::worker_pool::WorkerPool;
 use crate::external_clients::committed_records;
+use crate::support::servers::{BROKERS, KilledServer, PausedServer};
 use crate::support::{Site, seed, write_texts};
 
 #[test]

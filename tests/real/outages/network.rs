@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::lock_servers;
-use super::servers::{BROKERS, NetworkFault, ProxyReset};
+use super::servers::{NetworkFault, ProxyReset};
 use super::worker_pool::WorkerPool;
+use crate::support::servers::BROKERS;
 use crate::support::stack::{Endpoints, Platform};
 use crate::support::{Site, env_number, seed, write_texts};
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::lock_servers;
-use super::servers::{BROKERS, KilledServer};
+
 use super::worker_pool::{WorkerPool, report};
+use crate::support::servers::{BROKERS, KilledServer};
 use crate::support::{Site, env_number, seed, write_texts};
 
 /// The workers continue by themselves when the server is back.

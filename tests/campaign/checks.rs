@@ -1,0 +1,151 @@
+//! The end of a campaign: everything is completed, then the log is read by a program that is not mfctl.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::background::Wanted;
+use super::{Campaign, NewOffsets, end_of, logged};
+use crate::support::{CommandOutput, Running, eventually_within};
+
+/// How long the uploads or the workers may take to end by themselves.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+impl Campaign<'_> {
+    /// Ends every fault and completes all work. At last each stage reads its topic again from its beginning, so that nothing
+    /// stays skipped after offsets were moved forward.
+    pub(super) fn settle(&mut self) {
+        self.report("uploads and operators' commands are completed");
+        self.uploads.continue_all();
+        let rng = &mut self.rng;
+        eventually_within(PATIENCE, "the uploads end", || {
+            self.uploads.tend(self.extent.files, !self.background.wanted.is_empty(), &mut self.files, rng);
+            self.uploads.are_idle()
+        });
+        self.workers.end_all(&mut self.tally);
+        for stage in ["persist", "enrich"] {
+            self.move_offsets_of(stage, NewOffsets::Earliest);
+        }
+        self.report("the workers drain");
+        self.drain();
+        self.background.complete(&mut self.tally);
+        self.report("dead letters are redriven and lifted assets are processed");
+        self.drain();
+        let words = ["dlq", "redrive", "--all", "--max-redrives", "1000", "--yes"];
+        self.installation.site().json(&words[..], &[0, 3]);
+        self.drain();
+    }
+
+    fn drain(&self) {
+        let site = self.installation.site();
+        let log = site.path("drain.log");
+        let mut process =
+            Running::with_own_output(logged(site.command(["worker", "all", "--until-drained", "--quiet"]), &log));
+        let mut code = None;
+        eventually_within(PATIENCE, "the workers drain", || {
+            code = process.exit_code();
+            code.is_some()
+        });
+        assert!(matches!(code, Some(0 | 3)), "seed {}: drained with {code:?}: {}", self.seed, end_of(&log));
+    }
+
+    pub(super) fn check(&mut self) {
+        let seed = self.seed;
+        let site = self.installation.site();
+        self.report(&format!("seed {seed}: {:#?}", self.tally));
+        let in_doubt = site.json(["dlq", "list", "--all", "--kind", "claim_in_doubt"], &[0]);
+        self.report(&format!("claims in doubt: {in_doubt}"));
+
+        let ingested = self.revisions("media.ingested");
+        let enriched = self.revisions("media.enriched");
+        let revoked = self.installation.committed_events("media.asset_revoked");
+        let revoked: BTreeSet<&str> = revoked.iter().map(|event| event["asset_id"].as_str().unwrap()).collect();
+        let down: BTreeSet<&str> = self.wanted(Wanted::Down);
+        assert!(down.is_subset(&revoked), "seed {seed}: taken down without an event: {:?}", down.difference(&revoked));
+
+        let by_sha256: BTreeMap<&str, &Asset> = ingested.values().map(|asset| (asset.sha256.as_str(), asset)).collect();
+        let files = &self.uploads.acknowledged;
+        for sha256 in files.good.iter().chain(&files.refused) {
+            assert!(
+                by_sha256.contains_key(sha256.as_str()) || self.is_down_early(sha256),
+                "seed {seed}: lost: {sha256}"
+            );
+        }
+        for sha256 in &files.good {
+            let Some(asset) = by_sha256.get(sha256.as_str()) else { continue };
+            let done = enriched.get(&asset.id).is_some_and(|done| done.latest == asset.latest);
+            assert!(done || down.contains(asset.id.as_str()), "seed {seed}: never enriched: {asset:?}");
+        }
+        self.check_with_mfctl(&down);
+        self.report("nothing is lost, and nothing was emitted twice");
+    }
+
+    fn wanted(&self, wanted: Wanted) -> BTreeSet<&str> {
+        let wishes = self.background.wanted.iter();
+        wishes.filter(|(_, wish)| **wish == wanted).map(|(asset, _)| asset.as_str()).collect()
+    }
+
+    /// Whether a file's asset was taken down, perhaps before it was persisted.
+    fn is_down_early(&self, sha256: &str) -> bool {
+        let shown = |asset: &str| self.installation.site().json(["media", "show", asset], &[0]);
+        self.wanted(Wanted::Down).into_iter().any(|asset| shown(asset)["sha256"] == sha256)
+    }
+
+    /// The audit is clean and counts what was acknowledged; what was taken down is down, and nothing else.
+    fn check_with_mfctl(&self, down: &BTreeSet<&str>) {
+        let seed = self.seed;
+        let site = self.installation.site();
+        let report = self.audit();
+        let count = |name: &str| report[name].as_u64().unwrap() as usize;
+        let files = &self.uploads.acknowledged;
+        assert_eq!(count("assets"), files.good.len() + files.refused.len(), "seed {seed}: {report:#}");
+        assert_eq!((count("in_flight"), count("failed")), (0, 0), "seed {seed}: {report:#}");
+        assert!(count("dead_lettered") <= files.refused.len(), "seed {seed}: {report:#}");
+        let listed: CommandOutput = site.run(["media", "list", "--state", "revoked", "--all", "-o", "name"]);
+        let revoked: BTreeSet<&str> = listed.stdout.lines().collect();
+        assert_eq!(&revoked, down, "seed {seed}: {listed}");
+        let letters = site.json(["dlq", "list"], &[0]);
+        assert!(letters["unresolved"].as_u64().unwrap() <= files.refused.len() as u64, "seed {seed}: {letters:#}");
+    }
+
+    /// The audit's report, without violations. The index of search is in each host's data folder, so a host finds only what its
+    /// own workers enriched.
+    fn audit(&self) -> Value {
+        let site = self.installation.site();
+        if self.installation.hosts() == 1 {
+            return site.audit();
+        }
+        let report = site.json(["audit"], &[0, 10]);
+        let violations = report["violations"].as_array().unwrap().iter();
+        let other: Vec<_> = violations.filter(|violation| violation["kind"] != "not_searchable").collect();
+        assert!(other.is_empty(), "seed {}: {report:#}", self.seed);
+        report
+    }
+
+    /// The assets of the events on a topic. Fails if two events are about the same revision of an asset.
+    fn revisions(&self, topic: &str) -> BTreeMap<String, Asset> {
+        let mut seen: BTreeMap<(String, u64), Vec<Value>> = BTreeMap::new();
+        let mut assets: BTreeMap<String, Asset> = BTreeMap::new();
+        for event in self.installation.committed_events(topic) {
+            let id = event["asset_id"].as_str().unwrap().to_owned();
+            let revision = event["revision"].as_u64().unwrap();
+            let sha256 = event["sha256"].as_str().unwrap().to_owned();
+            let asset = assets.entry(id.clone()).or_insert(Asset { id: id.clone(), sha256, latest: revision });
+            asset.latest = asset.latest.max(revision);
+            seen.entry((id, revision)).or_default().push(event);
+        }
+        let twice: Vec<_> = seen.iter().filter(|(_, events)| events.len() > 1).collect();
+        assert!(twice.is_empty(), "seed {}: more than once on {topic}: {twice:#?}", self.seed);
+        assets
+    }
+}
+
+/// What the events on a topic say of an asset.
+#[derive(Debug)]
+struct Asset {
+    id: String,
+    sha256: String,
+    /// The highest revision.
+    latest: u64,
+}
