@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::{Tally, end_of, logged};
-use crate::support::{Running, Site};
+use crate::support::{CommandOutput, Running, Site};
 
 /// Where a command can die.
 const TAKEDOWN_FAILPOINTS: [&str; 5] =
@@ -144,8 +144,18 @@ impl<'a> Background<'a> {
             self.running.is_empty()
         });
         for (asset, wanted) in &self.wanted {
-            let ran = self.site.run(["media", wanted.verb(), asset, "--reason", "campaign", "--yes", "-o", "json"]);
+            let mut ran = self.run(asset, *wanted);
+            // A takedown that was killed has to be completed first.
+            if *wanted == Wanted::Up && ran.code == 3 && ran.stdout.contains("is not complete") {
+                let completed = self.run(asset, Wanted::Down);
+                assert_eq!(completed.code, 0, "{asset}: {completed}");
+                ran = self.run(asset, Wanted::Up);
+            }
             assert_eq!(ran.code, 0, "{wanted:?} {asset}: {ran}");
         }
+    }
+
+    fn run(&self, asset: &str, wanted: Wanted) -> CommandOutput {
+        self.site.run(["media", wanted.verb(), asset, "--reason", "campaign", "--yes", "-o", "json"])
     }
 }
