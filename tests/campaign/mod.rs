@@ -231,8 +231,10 @@ impl<'a> Campaign<'a> {
         }
     }
 
-    /// Stops all workers, as an operator must, and moves the offsets of a stage's group.
+    /// Stops all workers, as an operator must, and moves the offsets of a stage's group. On a data folder, a paused upload may
+    /// hold the lock of the database.
     fn move_offsets(&mut self, to: NewOffsets) {
+        self.uploads.continue_all();
         let stage = self.rng.choice(["persist", "enrich"]).unwrap();
         self.workers.end_all(&mut self.tally);
         self.move_offsets_of(stage, to);
@@ -248,12 +250,17 @@ impl<'a> Campaign<'a> {
         }
     }
 
-    /// Waits until some files were enriched, or for at most 20 seconds: there may be none, and the workers may be paused.
+    /// Waits until some more files were enriched, or all that were uploaded, but at most 20 seconds: the workers may be paused.
     fn await_progress(&mut self) {
         let until = Instant::now() + Duration::from_secs(20);
-        let Some(before) = self.installation.records("media.enriched") else { return };
-        let progress = || self.installation.records("media.enriched").map_or(0, |records| records - before);
-        while Instant::now() < until && progress() < 25 {
+        let enriched = |installation: &dyn Installation| installation.records("media.enriched");
+        let Some(before) = enriched(self.installation) else { return };
+        while Instant::now() < until {
+            let uploaded = i64::try_from(self.uploads.acknowledged.good.len()).unwrap();
+            let all = if self.uploads.are_idle() { uploaded } else { i64::MAX };
+            if enriched(self.installation).is_some_and(|now| now >= all.min(before + 25)) {
+                return;
+            }
             std::thread::park_timeout(Duration::from_millis(300));
             self.tend();
         }

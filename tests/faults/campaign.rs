@@ -13,7 +13,7 @@ use crate::support::Site;
 fn campaign_of_kills_and_pauses_loses_nothing_and_emits_nothing_twice() {
     let site = Site::new();
     assert_eq!(site.run(["init", "--quiet"]).code, 0);
-    Campaign::run(&DataFolder(site), Extent::from_environment(40, 240));
+    Campaign::run(&DataFolder(site), Extent::from_environment(30, 200));
 }
 
 struct DataFolder(Site);
@@ -21,7 +21,7 @@ struct DataFolder(Site);
 impl DataFolder {
     fn database(&self) -> Connection {
         let database = Connection::open(self.0.data().join("mfctl.db")).unwrap();
-        database.busy_timeout(Duration::from_secs(150)).unwrap();
+        database.busy_timeout(Duration::from_secs(20)).unwrap();
         database
     }
 }
@@ -56,7 +56,8 @@ impl Installation for DataFolder {
 
     fn move_offsets(&self, stage: &str, to: NewOffsets, rng: &mut fastrand::Rng) -> Result<(), String> {
         let mut database = self.database();
-        let change = database.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
+        let change = database.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate);
+        let change = change.map_err(|error| error.to_string())?;
         let name = format!("mfctl.{}.{stage}", self.0.env_name());
         let group =
             change.query_row("SELECT group_id FROM groups WHERE name = ?1", [&name], |row| row.get::<_, i64>(0));
