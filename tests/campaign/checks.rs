@@ -89,7 +89,7 @@ impl Campaign<'_> {
     /// Whether a file's asset was taken down, perhaps before it was persisted.
     fn is_down_early(&self, sha256: &str) -> bool {
         let shown = |asset: &str| self.installation.site().json(["media", "show", asset], &[0]);
-        self.wanted(Wanted::Down).into_iter().any(|asset| shown(asset)["sha256"] == sha256)
+        self.wanted(Wanted::Down).into_iter().any(|asset| shown(asset)["asset"]["sha256"] == sha256)
     }
 
     /// The audit is clean and counts what was acknowledged; what was taken down is down, and nothing else.
