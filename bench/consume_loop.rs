@@ -346,7 +346,7 @@ impl Catalog for SaysYes {
     async fn restage(&self, _: Vec<(AssetId, ObjectRef)>) -> ports::Result<()> {
         unreachable!("no worker asks")
     }
-    async fn mark_published(&self, _: &[AssetId], _: jiff::Timestamp) -> ports::Result<()> {
+    async fn mark_published(&self, _: &[(AssetId, Revision)], _: jiff::Timestamp) -> ports::Result<()> {
         unreachable!("no worker asks")
     }
     async fn record_outcomes(&self, _: Vec<JobOutcome>) -> ports::Result<()> {

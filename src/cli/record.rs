@@ -8,6 +8,9 @@ use mfctl_core::domain::Timestamp;
 use mfctl_core::domain::address::without_credentials;
 use mfctl_core::ports::{Clock, OperatorJournal, OperatorRecord};
 
+/// Arguments of a command that are recorded at most: an operator record is limited to the size of a record of the log.
+const MAX_ARGUMENT_BYTES: usize = 256 * 1024;
+
 /// Writes the operator records of one command.
 #[derive(Clone)]
 pub struct Recorder {
@@ -22,7 +25,7 @@ pub struct Recorder {
 pub struct RecordedChange {
     /// The command as typed, e.g. `dlq redrive`.
     pub verb: &'static str,
-    /// Its arguments; the values of flags that carry a secret are replaced.
+    /// Its arguments, at most 256 KiB of them; the values of flags that carry a secret are replaced.
     pub arguments: Vec<String>,
     /// How to undo it; `None` when it cannot be undone.
     pub undo: Option<String>,
@@ -33,7 +36,7 @@ impl RecordedChange {
     #[must_use]
     pub fn of_process(verb: &'static str) -> Self {
         let arguments = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
-        Self { verb, arguments: without_secrets(arguments), undo: None }
+        Self { verb, arguments: within_limit(without_secrets(arguments)), undo: None }
     }
 
     /// The same change with instructions to undo it.
@@ -114,6 +117,22 @@ pub fn without_secrets(arguments: impl IntoIterator<Item = String>) -> Vec<Strin
     redacted
 }
 
+/// The first arguments, up to [`MAX_ARGUMENT_BYTES`], and the number of the others.
+fn within_limit(mut arguments: Vec<String>) -> Vec<String> {
+    let mut bytes = 0;
+    let is_within = |argument: &&String| {
+        bytes += argument.len();
+        bytes <= MAX_ARGUMENT_BYTES
+    };
+    let kept = arguments.iter().take_while(is_within).count();
+    let left_out = arguments.len() - kept;
+    if left_out > 0 {
+        arguments.truncate(kept);
+        arguments.push(format!("… and {left_out} more"));
+    }
+    arguments
+}
+
 fn names_secret(flag: &str) -> bool {
     flag.starts_with('-')
         && ["password", "secret", "token", "passphrase", "credential"].iter().any(|word| flag.contains(word))
@@ -172,6 +191,15 @@ mod tests {
         let failure =
             recorder(&journal).run(RecordedChange::default(), async { Ok(()) }, |()| String::new()).await.unwrap_err();
         assert!(failure.message().contains("the change was made"), "{failure}");
+    }
+
+    #[test]
+    fn arguments_beyond_the_limit_are_counted() {
+        let ids = vec!["x".repeat(36); 28_000];
+        let kept = within_limit(ids.clone());
+        assert_eq!(kept.len(), 7282);
+        assert_eq!(kept[7281], "… and 20719 more");
+        assert_eq!(within_limit(ids[..7281].to_vec()), ids[..7281]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::pipeline::scratch::Scratch;
 use crate::pipeline::store_check::{StoreBaseline, StoreCheck, mismatch};
-use crate::pipeline::withdrawal::{self, Removal};
+use crate::pipeline::withdrawal::Withdrawer;
 use crate::pipeline::worker::{PipelineStep, RecordContext, StepError, StepOutput};
 use mfctl_core::domain::asset::AssetFacts;
 use mfctl_core::domain::event::{EventEnvelope, MediaEnriched, MediaIngested, trace_of};
@@ -329,13 +329,12 @@ impl PipelineStep for Enrich {
     }
 
     async fn withdraw(&self, revoked: &[AssetId]) -> ports::Result<()> {
-        let assets = self.catalog.assets(revoked).await.map_err(|error| error.of(Dependency::Catalog))?;
-        for asset in assets.iter().filter(|asset| asset.state == AssetState::Revoked) {
+        let Self { catalog, objects, buckets, .. } = self;
+        let withdrawer = Withdrawer { catalog: catalog.as_ref(), objects: objects.as_ref(), buckets };
+        for (asset, policy) in withdrawer.revoked(revoked).await? {
             let removed = self.search.remove(asset.asset_id, asset.revision).await;
             removed.map_err(|error| error.of(Dependency::Search))?;
-            let removed =
-                withdrawal::remove_derivatives(asset, self.objects.as_ref(), &self.buckets, Removal::Delete).await;
-            removed.map_err(|error| error.of(Dependency::Objects))?;
+            withdrawer.remove_derivatives(&asset, policy.removal()).await?;
         }
         Ok(())
     }

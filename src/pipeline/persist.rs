@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use crate::pipeline::store_check::{StoreBaseline, StoreCheck, mismatch};
-use crate::pipeline::withdrawal::AssetObjects;
+use crate::pipeline::withdrawal::Withdrawer;
 use crate::pipeline::worker::{PipelineStep, RecordContext, StepError, StepOutput};
 use mfctl_core::domain::event::{EventEnvelope, IngestRaw, MediaIngested};
 use mfctl_core::domain::names::Buckets;
@@ -195,20 +195,11 @@ impl PipelineStep for Persist {
         }
     }
 
-    /// A copy that was made during the takedown goes to the archive, where the takedown would have moved it.
+    /// What was copied or staged during the takedown goes to the archive, or is purged, as the takedown would have
+    /// done.
     async fn withdraw(&self, revoked: &[AssetId]) -> ports::Result<()> {
-        let assets = self.catalog.assets(revoked).await.map_err(|error| error.of(Dependency::Catalog))?;
-        for asset in assets.iter().filter(|asset| asset.state == AssetState::Revoked) {
-            let objects = AssetObjects::of(asset, &self.buckets);
-            match objects.archive(&objects.original, self.objects.as_ref()).await {
-                // It stays where it is, which the audit reports: one damaged object must not stop the worker.
-                Err(error) if error.kind() == ErrorKind::Corrupt => {
-                    tracing::warn!(error = error.full(), "not archived")
-                }
-                archived => drop(archived.map_err(|error| error.of(Dependency::Objects))?),
-            }
-        }
-        Ok(())
+        let Self { catalog, objects, buckets, .. } = self;
+        Withdrawer { catalog: catalog.as_ref(), objects: objects.as_ref(), buckets }.withdraw_bytes(revoked).await
     }
 
     async fn finish(&self, effects: &[&PersistEffect]) -> ports::Result<()> {

@@ -52,6 +52,8 @@ macro_rules! catalog_suite {
         mod takedowns {
             cases!($harness, crate::contract::catalog_takedowns:
                 takedown_is_recorded_once_and_its_facts_are_cleared,
+                first_purge_is_recorded_and_keeps_the_asset_down,
+                event_of_an_earlier_revision_is_not_taken_for_that_of_the_next,
                 request_for_another_revision_takes_nothing_down_and_lifts_nothing,
                 lift_starts_the_next_revision_as_staged,
                 transitions_of_revoked_assets_are_returned,
@@ -160,14 +162,14 @@ pub async fn staged_asset_round_trips(f: CatalogFixture) {
     assert_eq!((asset.staged_at, asset.published_at), (at(7), None));
     assert_eq!((asset.ingested_at, asset.enriched_at), (None, None));
     assert_eq!((asset.metadata, asset.facts), (metadata(), AssetFacts::default()));
-    f.port.mark_published(&[asset_id(7)], at(9)).await.unwrap();
+    f.port.mark_published(&[(asset_id(7), Revision::FIRST)], at(9)).await.unwrap();
     assert_eq!(stored_asset(&f, 7).await.published_at, Some(at(9)));
 }
 
 pub async fn identical_content_becomes_one_asset_with_two_sources(f: CatalogFixture) {
     let first = row(1, job(1));
     f.port.stage(vec![first.clone()]).await.unwrap();
-    f.port.mark_published(&[asset_id(1)], at(9)).await.unwrap();
+    f.port.mark_published(&[(asset_id(1), Revision::FIRST)], at(9)).await.unwrap();
     let second = StagedRow { source_path: SourcePath::from_text("/copy"), metadata: metadata(), ..row(1, job(2)) };
     let answer = f.port.stage(vec![second]).await.unwrap().remove(0);
     assert_eq!((answer.event_id, answer.job_id, answer.published), (first.event_id, job(1), true));
@@ -219,7 +221,7 @@ pub async fn every_write_is_idempotent(f: CatalogFixture) {
         };
     }
     twice!(f.port.restage(vec![(asset_id(1), elsewhere.clone())]));
-    twice!(f.port.mark_published(&[asset_id(1), asset_id(2)], at(100)));
+    twice!(f.port.mark_published(&[1, 2].map(|n| (asset_id(n), Revision::FIRST)), at(100)));
     twice!(f.port.restage(vec![(asset_id(1), elsewhere.clone())]));
     twice!(f.port.flag_dead_letters(vec![dead_letter_flag(1, Stage::Persist)]));
     twice!(f.port.advance(vec![transition(1, AssetState::Ingested, 200), transition(2, AssetState::Ingested, 200)]));
@@ -231,7 +233,7 @@ pub async fn every_write_is_idempotent(f: CatalogFixture) {
 
 pub async fn restage_replaces_the_object_only_while_the_asset_is_staged(f: CatalogFixture) {
     f.port.stage(vec![row(1, job(1)), row(2, job(1))]).await.unwrap();
-    f.port.mark_published(&[asset_id(1), asset_id(2)], at(5)).await.unwrap();
+    f.port.mark_published(&[1, 2].map(|n| (asset_id(n), Revision::FIRST)), at(5)).await.unwrap();
     f.port.advance(vec![transition(2, AssetState::Ingested, 6)]).await.unwrap();
     let new =
         |n| (asset_id(n), ObjectRef { key: ObjectKey::new(format!("new/{n}")).unwrap(), ..row(n, job(1)).staging });

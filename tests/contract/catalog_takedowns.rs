@@ -13,6 +13,7 @@ fn takedown_request(n: u64, revision: u32, at_ms: i64) -> TakedownRequest {
         reason: format!("reason {at_ms}"),
         actor: "operator@host".into(),
         at: at(at_ms),
+        purge: false,
     }
 }
 
@@ -28,6 +29,7 @@ pub async fn takedown_is_recorded_once_and_its_facts_are_cleared(f: CatalogFixtu
         actor: "operator@host".into(),
         revoked_at: at(10),
         completed_at: None,
+        purged_at: None,
         lifted_at: None,
         lifted_by: None,
         lift_reason: None,
@@ -81,7 +83,7 @@ pub async fn request_for_another_revision_takes_nothing_down_and_lifts_nothing(f
 
 pub async fn lift_starts_the_next_revision_as_staged(f: CatalogFixture) {
     f.port.stage(vec![row(1, job(1))]).await.unwrap();
-    f.port.mark_published(&[asset_id(1)], at(2)).await.unwrap();
+    f.port.mark_published(&[(asset_id(1), Revision(1))], at(2)).await.unwrap();
     f.port.advance(vec![transition(1, AssetState::Enriched, 5)]).await.unwrap();
     let before = stored_asset(&f, 1).await;
     f.port.revoke(vec![takedown_request(1, 1, 10)]).await.unwrap();
@@ -111,6 +113,45 @@ pub async fn lift_starts_the_next_revision_as_staged(f: CatalogFixture) {
         .unwrap();
     let ingested = stored_asset(&f, 1).await;
     assert_eq!((ingested.state, ingested.ingested_at), (AssetState::Ingested, Some(at(50))));
+}
+
+pub async fn first_purge_is_recorded_and_keeps_the_asset_down(f: CatalogFixture) {
+    f.port.stage((1..3).map(|n| row(n, job(1))).collect()).await.unwrap();
+    let purge = |n, at_ms| TakedownRequest { purge: true, ..takedown_request(n, 1, at_ms) };
+    f.port.revoke(vec![takedown_request(1, 1, 10)]).await.unwrap();
+    for (request, purged_at) in [
+        (takedown_request(1, 1, 20), None),
+        (purge(1, 30), Some(at(30))),
+        (purge(1, 40), Some(at(30))),
+        (takedown_request(1, 1, 50), Some(at(30))),
+        (purge(2, 60), Some(at(60))),
+    ] {
+        let takedown = f.port.revoke(vec![request]).await.unwrap().remove(0).unwrap();
+        assert_eq!(takedown.purged_at, purged_at);
+        assert_eq!(f.port.takedowns(&[takedown.asset_id]).await.unwrap(), [takedown]);
+    }
+    f.port.lift(vec![takedown_request(1, 1, 70), takedown_request(2, 1, 70)]).await.unwrap();
+    assert!(f.port.takedowns(&[asset_id(1)]).await.unwrap()[0].lifted_at.is_none());
+    for n in [1, 2] {
+        assert_eq!(
+            (stored_asset(&f, n).await.state, stored_asset(&f, n).await.revision),
+            (AssetState::Revoked, Revision(1))
+        );
+    }
+    let missed = TakedownRequest { revision: Revision(2), ..purge(1, 80) };
+    assert_eq!(f.port.revoke(vec![missed]).await.unwrap(), [None]);
+}
+
+pub async fn event_of_an_earlier_revision_is_not_taken_for_that_of_the_next(f: CatalogFixture) {
+    f.port.stage(vec![row(1, job(1))]).await.unwrap();
+    f.port.revoke(vec![takedown_request(1, 1, 5)]).await.unwrap();
+    f.port.lift(vec![takedown_request(1, 1, 6)]).await.unwrap();
+    f.port.mark_published(&[(asset_id(1), Revision(1))], at(7)).await.unwrap();
+    assert_eq!(stored_asset(&f, 1).await.published_at, None);
+    for at_ms in [8, 9] {
+        f.port.mark_published(&[(asset_id(1), Revision(2)), (asset_id(1), Revision(1))], at(at_ms)).await.unwrap();
+        assert_eq!(stored_asset(&f, 1).await.published_at, Some(at(8)));
+    }
 }
 
 pub async fn transitions_of_revoked_assets_are_returned(f: CatalogFixture) {

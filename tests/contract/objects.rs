@@ -33,8 +33,9 @@ macro_rules! object_store_suite {
             copy_of_a_missing_source_succeeds_only_if_the_target_exists,
             delete_is_idempotent,
             purged_object_is_gone_and_others_stay,
-            relocated_object_is_at_its_target_alone,
-            object_with_other_bytes_is_not_relocated,
+            versions_are_those_that_a_purge_deletes,
+            verified_copy_has_the_expected_bytes_and_keeps_its_source,
+            verified_copy_writes_nothing_where_bytes_differ,
             listing_is_ordered_by_key,
             listing_continues_after_the_given_key,
             usage_counts_objects_but_the_marker_and_is_partial_at_its_limit,
@@ -296,31 +297,44 @@ pub async fn purged_object_is_gone_and_others_stay(fixture: Store) {
     assert_eq!(s.keys().await, ["a/b2"]);
 }
 
-pub async fn relocated_object_is_at_its_target_alone(fixture: Store) {
+pub async fn versions_are_those_that_a_purge_deletes(fixture: Store) {
     let s = fixture.ready().await;
-    s.put("from/a", b"whole").await;
-    let relocate = async || s.port.relocate(&at("from/a"), &at("to/a"), &digest(b"whole")).await.unwrap();
-    assert_eq!(relocate().await, CopyOutcome::Copied);
-    assert_eq!((s.keys().await, s.get("to/a").await), (vec!["to/a".to_owned()], b"whole".to_vec()));
-    assert_eq!(relocate().await, CopyOutcome::AlreadyThere);
-    // A move that ended between its copy and its deletion.
-    s.put("from/a", b"whole").await;
-    assert_eq!(relocate().await, CopyOutcome::AlreadyThere);
-    assert_eq!(s.keys().await, ["to/a"]);
-    fails_as(s.port.relocate(&at("from/b"), &at("to/b"), &digest(b"whole")).await, ErrorKind::NotFound);
+    for key in ["a/b", "a/b2"] {
+        s.put(key, b"x").await;
+    }
+    let keys = [at("a/b"), at("never/there"), at("a/b")];
+    assert_eq!(s.port.versions(&keys).await.unwrap(), 1);
+    assert_eq!(s.port.purge(&keys[..2]).await.unwrap(), 1);
+    assert_eq!(s.port.versions(&keys).await.unwrap(), 0);
+    assert_eq!(s.port.versions(&[at("a/b2")]).await.unwrap(), 1);
 }
 
-pub async fn object_with_other_bytes_is_not_relocated(fixture: Store) {
+pub async fn verified_copy_has_the_expected_bytes_and_keeps_its_source(fixture: Store) {
+    let s = fixture.ready().await;
+    s.put("from/a", b"whole").await;
+    let copy = async || s.port.copy_verified(&at("from/a"), &at("to/a"), &digest(b"whole")).await.unwrap();
+    assert_eq!(copy().await, CopyOutcome::Copied);
+    assert_eq!(
+        (s.keys().await, s.get("to/a").await),
+        (vec!["from/a".to_owned(), "to/a".to_owned()], b"whole".to_vec())
+    );
+    assert_eq!(copy().await, CopyOutcome::AlreadyThere);
+    s.port.delete(&[at("from/a")]).await.unwrap();
+    assert_eq!(copy().await, CopyOutcome::AlreadyThere);
+    fails_as(s.port.copy_verified(&at("from/b"), &at("to/b"), &digest(b"whole")).await, ErrorKind::NotFound);
+}
+
+pub async fn verified_copy_writes_nothing_where_bytes_differ(fixture: Store) {
     let s = fixture.ready().await;
     s.put("from", b"wh0le").await;
-    let relocate = async || s.port.relocate(&at("from"), &at("to"), &digest(b"whole")).await.unwrap();
-    assert_eq!(relocate().await, CopyOutcome::WrongSource { found: digest(b"wh0le") });
+    let copy = async || s.port.copy_verified(&at("from"), &at("to"), &digest(b"whole")).await.unwrap();
+    assert_eq!(copy().await, CopyOutcome::WrongSource { found: digest(b"wh0le") });
     assert_eq!(s.keys().await, ["from"]);
     s.put("from", b"whole").await;
     s.put("to", b"torn").await;
     let source = Some(digest(b"whole"));
-    assert_eq!(relocate().await, CopyOutcome::WrongTarget { found: digest(b"torn"), source });
-    assert_eq!(s.keys().await, ["from", "to"]);
+    assert_eq!(copy().await, CopyOutcome::WrongTarget { found: digest(b"torn"), source });
+    assert_eq!((s.keys().await, s.get("to").await), (vec!["from".to_owned(), "to".to_owned()], b"torn".to_vec()));
 }
 
 /// Keys whose order differs from the order of the folders that may hold them.

@@ -21,4 +21,7 @@ mod object_folder;
 mod oversize_records;
 mod source_changes;
 mod takedown;
+mod takedown_audits;
+mod takedown_purges;
+mod takedown_surfaces;
 mod worker;

@@ -16,4 +16,5 @@ mod processing;
 mod refusals;
 mod revoked_assets;
 mod starvation;
+mod takedown_races;
 mod unreadable_objects;

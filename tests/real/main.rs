@@ -56,6 +56,10 @@ mod pipeline {
     mod ingest_resume;
     mod media_verbs;
     mod oversize_records;
+    pub mod takedown;
+    mod takedown_audits;
+    mod takedown_purges;
+    mod takedown_surfaces;
 }
 
 mod bootstrap;

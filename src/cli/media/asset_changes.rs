@@ -1,5 +1,6 @@
 //! Changes assets one after the other, and reports what became of each: for takedowns and lifts.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,8 +19,14 @@ use mfctl_core::events::EventCodec;
 use mfctl_core::ports::{self, Error, ErrorKind};
 use mfctl_core::stop::StopReason;
 
-/// What to do after a run that ended early or left an asset as it was.
+/// What to do after a run that ended early.
 const AGAIN: &str = "run the same command again: it continues where this one ended";
+
+/// What to do after a run in which assets failed.
+const SEE_EACH: &str = "the error of each says what to do";
+
+/// Most assets that are read at once, and that one operator record names: its size is limited.
+const MAX_ASSETS_PER_CALL: usize = 1000;
 
 /// What became of one asset.
 pub trait AssetOutcome: Serialize {
@@ -108,12 +115,17 @@ impl<T: AssetOutcome> Render for AssetChangeReport<T> {
 /// # Errors
 /// `Usage` for fewer digits of an id than 8, `NotFound` if one of them does not exist; otherwise those of the catalog.
 pub(super) async fn given_assets(given: Vec<IdPrefix>, connected: &Connected) -> Result<Vec<Asset>> {
-    let mut assets: Vec<Asset> = Vec::with_capacity(given.len());
+    let mut ids = Vec::with_capacity(given.len());
+    let mut seen = HashSet::new();
     for prefix in given {
         let id = ids::asset_to_change(prefix, connected).await?;
-        if assets.iter().all(|asset| asset.asset_id != id) {
-            assets.push(super::find_asset(id, connected).await?);
+        if seen.insert(id) {
+            ids.push(id);
         }
+    }
+    let mut assets = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(MAX_ASSETS_PER_CALL) {
+        assets.extend(super::find_assets(ids, connected).await?);
     }
     Ok(assets)
 }
@@ -199,10 +211,18 @@ pub(super) async fn plan_each<T>(
     Ok(outcomes)
 }
 
-/// The command that takes these assets down or lifts their takedown.
-pub(super) fn command_for(verb: &str, assets: &[Asset]) -> String {
-    let ids: Vec<String> = assets.iter().map(|asset| asset.asset_id.to_string()).collect();
-    format!("mfctl media {verb} {} --reason TEXT", ids.join(" "))
+/// The commands that run `verb` on those of these assets that were changed, each on as many as one operator record
+/// names.
+fn undo_commands<T: AssetOutcome>(verb: &str, outcomes: &[T]) -> Vec<String> {
+    let changed = outcomes.iter().filter(|outcome| outcome.is_changed());
+    let ids: Vec<String> = changed.map(|outcome| outcome.asset_id().to_string()).collect();
+    let commands = ids.chunks(MAX_ASSETS_PER_CALL);
+    commands.map(|ids| format!("mfctl media {verb} {} --reason TEXT", ids.join(" "))).collect()
+}
+
+/// Number of assets that a run will change, by its plan.
+pub(super) fn count_to_change<T: AssetOutcome>(planned: &[T]) -> u64 {
+    planned.iter().filter(|outcome| outcome.is_changed() && !outcome.is_failed()).count() as u64
 }
 
 /// Prints the outcomes of assets of which none was changed.
@@ -220,19 +240,42 @@ fn fail_if_any_failed<T: AssetOutcome>(assets: &[T]) -> Result<()> {
         0 => Ok(()),
         failed => {
             let count = humane::counted(failed, "asset", "assets");
-            Err(Failure::partial(format!("{count} failed; each is listed with its error")).hint(AGAIN))
+            Err(Failure::partial(format!("{count} failed; each is listed with its error")).hint(SEE_EACH))
         }
     }
 }
 
+/// Writes one operator record for each command that undoes a part of the change, and one if there is none.
+async fn record(
+    verb: &'static str,
+    undo: Vec<String>,
+    began_at: jiff::Timestamp,
+    summary: &str,
+    connected: &Connected,
+) -> Result<()> {
+    let recorder = connected.recorder();
+    let change = RecordedChange::of_process(verb);
+    let records = undo.len();
+    if records == 0 {
+        return recorder.append(change, began_at, summary.to_owned()).await;
+    }
+    for (index, undo) in undo.into_iter().enumerate() {
+        let part = if records > 1 { format!(" (record {} of {records})", index + 1) } else { String::new() };
+        recorder.append(change.clone().undo(undo), began_at, format!("{summary}{part}")).await?;
+    }
+    Ok(())
+}
+
 impl<T: AssetOutcome> AssetRun<T> {
-    /// Records the run in the operator journal and prints its report.
+    /// Records the run in the operator journal, with the commands that undo it if it can be undone, and prints its
+    /// report. More assets than one record names are recorded in several.
     ///
     /// # Errors
     /// `Partial` if an asset failed, the error that ended the run, or that of the journal.
     pub(super) async fn finish(
         self,
-        change: RecordedChange,
+        verb: &'static str,
+        undo_verb: Option<&str>,
         began: (jiff::Timestamp, Instant),
         connected: &Connected,
         cx: &Context,
@@ -248,7 +291,8 @@ impl<T: AssetOutcome> AssetRun<T> {
             stopped_by,
             elapsed_seconds: began.1.elapsed().as_secs_f64(),
         };
-        let recorded = connected.recorder().append(change, began.0, report.summary()).await;
+        let undo = undo_verb.map_or_else(Vec::new, |undo_verb| undo_commands(undo_verb, &report.assets));
+        let recorded = record(verb, undo, began.0, &report.summary(), connected).await;
         cx.out().print(&report)?;
         if let Some(error) = self.failed {
             return Err(Failure::from(error).while_doing(format!("stopped after {}", report.summary())).hint(AGAIN));
@@ -258,5 +302,63 @@ impl<T: AssetOutcome> AssetRun<T> {
         }
         recorded.map_err(|failure| failure.while_doing("the change was made, but its record could not be written"))?;
         fail_if_any_failed(&report.assets)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Outcome {
+        id: u128,
+        is_changed: bool,
+        is_failed: bool,
+    }
+
+    impl AssetOutcome for Outcome {
+        fn asset_id(&self) -> AssetId {
+            AssetId(Uuid::from_u128(self.id))
+        }
+
+        fn result(&self) -> &'static str {
+            "changed"
+        }
+
+        fn details(&self) -> String {
+            String::new()
+        }
+
+        fn is_failed(&self) -> bool {
+            self.is_failed
+        }
+
+        fn is_changed(&self) -> bool {
+            self.is_changed
+        }
+    }
+
+    /// The limit of a record of the log is 1 MiB.
+    #[test]
+    fn each_command_that_undoes_a_part_of_a_large_run_fits_into_an_operator_record() {
+        let outcomes: Vec<Outcome> =
+            (0..30_000).map(|id| Outcome { id, is_changed: id >= 500, is_failed: false }).collect();
+        let commands = undo_commands("lift", &outcomes);
+        assert_eq!(commands.len(), 30);
+        assert!(commands.iter().all(|command| command.len() < 64 * 1024));
+        let named: HashSet<&str> = commands.iter().flat_map(|command| command.split(' ')).collect();
+        assert!(
+            outcomes
+                .iter()
+                .all(|outcome| { named.contains(outcome.asset_id().to_string().as_str()) == outcome.is_changed })
+        );
+    }
+
+    #[test]
+    fn only_assets_that_a_run_will_change_are_counted() {
+        let outcome = |is_changed, is_failed| Outcome { id: 1, is_changed, is_failed };
+        assert_eq!(count_to_change(&[outcome(true, false), outcome(false, false), outcome(true, true)]), 1);
     }
 }

@@ -12,7 +12,6 @@ use crate::cli::failure::Result;
 use crate::cli::guard::{self, GuardedChange};
 use crate::cli::ids;
 use crate::cli::output::humane;
-use crate::cli::record::RecordedChange;
 use crate::ops::takedown::{LiftOutcome, LiftResult, TakedownOrder};
 use crate::ops::target::DataDirMode;
 use mfctl_core::domain::{Asset, AssetId};
@@ -54,15 +53,15 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         return asset_changes::print_unchanged(planned, args.dry_run, cx);
     }
     let began = (connected.ports.clock.now(), Instant::now());
-    let summary = format!("bring back {}", humane::counted(assets.len() as u64, "asset", "assets"));
+    let summary =
+        format!("bring back {}", humane::counted(asset_changes::count_to_change(&planned), "asset", "assets"));
     let change = GuardedChange { verb: "media lift", summary, dangerous: true };
     guard::confirm(&change, cx.globals(), &connected.target, cx.out())?;
     let actor = connected.settings.profile.actor.clone();
     let order = TakedownOrder { reason: args.reason.unwrap_or_default(), actor, purge: false };
     let lift = async |asset: &Asset| ports.lift(asset, &order).await;
     let run = asset_changes::change_each("lift", &assets, lift, LiftOutcome::failed, cx).await?;
-    let undo = asset_changes::command_for("takedown", &assets);
-    run.finish(RecordedChange::of_process("media lift").undo(undo), began, &connected, cx).await
+    run.finish("media lift", Some("takedown"), began, &connected, cx).await
 }
 
 impl AssetOutcome for LiftOutcome {

@@ -10,6 +10,8 @@ pub mod takedown;
 pub mod trace;
 mod trace_paths;
 
+use std::collections::HashMap;
+
 use clap::{Args as ClapArgs, Subcommand};
 
 use schemars::JsonSchema;
@@ -67,12 +69,24 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 
 /// Finds an asset by id among those of the profile's tenant; fails with `NotFound` if there is none.
 async fn find_asset(id: AssetId, connected: &Connected) -> Result<Asset> {
-    let assets = connected.ports.catalog.assets(&[id]).await?;
-    let asset = assets.into_iter().find(|asset| asset.tenant == connected.target.tenant);
-    asset.ok_or_else(|| {
-        Failure::not_found(format!("there is no asset {id}"))
-            .hint("`mfctl media list` and `mfctl media search` find assets; `mfctl media trace` finds one by path")
-    })
+    let mut found = find_assets(&[id], connected).await?;
+    found.pop().ok_or_else(|| no_such_asset(id))
+}
+
+/// The assets of the profile's tenant with these ids, in their order.
+///
+/// # Errors
+/// `NotFound` if one of them does not exist; otherwise those of the catalog.
+async fn find_assets(ids: &[AssetId], connected: &Connected) -> Result<Vec<Asset>> {
+    let assets = connected.ports.catalog.assets(ids).await?;
+    let assets = assets.into_iter().filter(|asset| asset.tenant == connected.target.tenant);
+    let mut found: HashMap<AssetId, Asset> = assets.map(|asset| (asset.asset_id, asset)).collect();
+    ids.iter().map(|id| found.remove(id).ok_or_else(|| no_such_asset(*id))).collect()
+}
+
+fn no_such_asset(id: AssetId) -> Failure {
+    Failure::not_found(format!("there is no asset {id}"))
+        .hint("`mfctl media list` and `mfctl media search` find assets; `mfctl media trace` finds one by path")
 }
 
 /// The object key of a recorded derivative.

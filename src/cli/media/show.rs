@@ -210,6 +210,9 @@ impl MediaShowReport {
             let detail = "not completed: run `mfctl media takedown` again";
             page.field("  state", Cell::new(detail).tone(Tone::Bad));
         }
+        if takedown.purged_at.is_some() {
+            page.field("  purged", self.time_cell(takedown.purged_at));
+        }
         if takedown.lifted_at.is_some() {
             page.field("lifted", self.time_cell(takedown.lifted_at));
             page.field("  by", Cell::maybe(takedown.lifted_by.as_deref()));

@@ -12,7 +12,6 @@ use crate::cli::failure::Result;
 use crate::cli::guard::{self, GuardedChange};
 use crate::cli::ids;
 use crate::cli::output::humane;
-use crate::cli::record::RecordedChange;
 use crate::ops::takedown::{OriginalOutcome, TakedownOrder, TakedownOutcome, TakedownResult};
 use crate::ops::target::DataDirMode;
 use mfctl_core::domain::{Asset, AssetId};
@@ -24,11 +23,12 @@ An asset that is taken down is in no search and no list but `media list --state 
 rejected (taken_down) when its bytes are ingested again; those of another tenant are not touched. Its derivatives and its
 search document are removed, its original is moved to the private prefix archive/ of the bucket of originals, and
 media.asset_revoked is published. A command that was ended is continued by the same one; an asset that is down already is
-left as it is.
+left as it is. An original that is damaged or missing is not archived: the asset is down all the same, and fails with
+what is left of it and what to do.
 
 `media lift` brings an asset back, as long as the archive has its original. How long the bytes remain: in the archive, until
 --purge; as non-current versions of a versioned bucket, 180 days. --purge deletes all of them at once, also of an asset that
-is down already; it then cannot be lifted.
+is down already; it then cannot be lifted. A purge is recorded: what a worker still stores of the asset is purged too.
 
 Examples:
   mfctl media takedown ed6de839-bf6e-5531-a0eb-2be63a35ce0a --reason 'court order 2026/118'
@@ -64,7 +64,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         return asset_changes::print_unchanged(planned, args.dry_run, cx);
     }
     let began = (connected.ports.clock.now(), Instant::now());
-    let summary = confirmation_summary(assets.len() as u64, args.purge);
+    let summary = confirmation_summary(asset_changes::count_to_change(&planned), args.purge);
     let change = GuardedChange { verb: "media takedown", summary, dangerous: true };
     guard::confirm(&change, cx.globals(), &connected.target, cx.out())?;
     let order = TakedownOrder {
@@ -74,9 +74,8 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     };
     let take_down = async |asset: &Asset| ports.take_down(asset, &order).await;
     let run = asset_changes::change_each("takedown", &assets, take_down, TakedownOutcome::failed, cx).await?;
-    let change = RecordedChange::of_process("media takedown");
-    let change = if args.purge { change } else { change.undo(asset_changes::command_for("lift", &assets)) };
-    run.finish(change, began, &connected, cx).await
+    let undo_verb = if args.purge { None } else { Some("lift") };
+    run.finish("media takedown", undo_verb, began, &connected, cx).await
 }
 
 fn confirmation_summary(assets: u64, purge: bool) -> String {

@@ -8,6 +8,7 @@ use super::log_view::LogView;
 use super::object_bytes::{self, ObjectFault, Recorded};
 use super::options::{AuditOptions, AuditScope};
 use super::report::{CursorGuard, Findings, ViolationKind};
+use super::takedowns;
 use mfctl_core::domain::asset::{DerivativeKind, RecordedDerivative};
 use mfctl_core::domain::names::Buckets;
 use mfctl_core::domain::object_keys;
@@ -38,6 +39,7 @@ pub(super) async fn check_assets(scope: AuditScope<'_>, log: &LogView, findings:
         let is_listed = |asset: &Asset| !options.hash_objects && asset.state != AssetState::Staged;
         check_objects_of(scope, page.items.iter().filter(|asset| !is_listed(asset)), findings).await?;
         check_searchable(ports, &page.items, findings).await?;
+        takedowns::check(scope, &page.items, findings).await?;
         for asset in &page.items {
             known.insert(asset, is_listed(asset));
             findings.report.derivatives += derivatives_of(asset).count() as u64;
@@ -210,7 +212,8 @@ async fn check_searchable(ports: &Ports, assets: &[Asset], findings: &mut Findin
                 findings.violation(ViolationKind::NotSearchable, asset.asset_id, detail);
             }
             AssetState::Revoked if indexed => {
-                let detail = "taken down, but the search index has a document of it";
+                let again = format!("`mfctl media takedown {} --reason TEXT` removes it", asset.asset_id);
+                let detail = format!("taken down, but the search index has a document of it; {again}");
                 findings.violation(ViolationKind::NotTakenDown, asset.asset_id, detail);
             }
             _ => {}

@@ -24,6 +24,7 @@ mod objects;
 mod options;
 mod report;
 mod retention;
+mod takedowns;
 
 pub use options::{AuditOptions, AuditProgress};
 pub use report::{AuditReport, AuditViolation, UncheckedPart, ViolationKind};

@@ -167,6 +167,9 @@ async fn check_page(
             match findings.readable("catalog and journal: owners of staged objects", staged)? {
                 Some(StagedOwner::Awaited) | None => {}
                 Some(StagedOwner::Leftover) => findings.report.garbage += 1,
+                Some(StagedOwner::Revoked(asset)) => {
+                    findings.violation(ViolationKind::NotTakenDown, at, removed_again("a staged object", asset, ""));
+                }
                 Some(StagedOwner::None) => {
                     findings.violation(ViolationKind::OrphanObject, at, "belongs to no event and no job");
                 }
@@ -205,10 +208,11 @@ async fn check_page(
             Some(_) if is_archived && is_revoked => findings.report.archived += 1,
             Some(_) if is_archived => findings.report.garbage += 1,
             Some(asset) if is_revoked => {
-                let what =
-                    if *bucket == buckets.derived { "a derivative" } else { "an original outside of the archive" };
-                let again = format!("`mfctl media takedown {} --reason TEXT` removes it", asset.asset_id);
-                let detail = format!("{what} of an asset that was taken down; {again}");
+                let (what, unless) = match *bucket == buckets.derived {
+                    true => ("a derivative", ""),
+                    false => ("an original outside of the archive", ", with --purge if it is damaged"),
+                };
+                let detail = removed_again(what, asset.asset_id, unless);
                 findings.violation(ViolationKind::NotTakenDown, format!("{bucket}/{}", object.key), detail);
             }
             None => findings.violation(
@@ -221,6 +225,11 @@ async fn check_page(
         }
     }
     Ok(())
+}
+
+/// What is stored of an asset that was taken down, and the command that removes it.
+fn removed_again(what: &str, asset: AssetId, unless: &str) -> String {
+    format!("{what} of an asset that was taken down; `mfctl media takedown {asset} --reason TEXT` removes it{unless}")
 }
 
 /// Assigns objects to their owners.
@@ -286,6 +295,8 @@ enum StagedOwner {
     Awaited,
     /// It is left over from a processed event, or belongs to a job.
     Leftover,
+    /// It is the staged object of this asset, which was taken down.
+    Revoked(AssetId),
     None,
 }
 
@@ -299,9 +310,12 @@ async fn owner_of_staged(ports: &Ports, at: &ObjectRef) -> Result<StagedOwner> {
     if let Some(event) = event
         && let Some(asset) = ports.catalog.asset_of_event(event).await?
     {
-        let asset = ports.catalog.assets(&[asset]).await?.pop();
-        let is_leftover = asset.is_some_and(|asset| asset.state != AssetState::Staged || asset.staging != *at);
-        return Ok(if is_leftover { StagedOwner::Leftover } else { StagedOwner::Awaited });
+        return Ok(match ports.catalog.assets(&[asset]).await?.pop() {
+            Some(asset) if asset.staging != *at => StagedOwner::Leftover,
+            Some(Asset { asset_id, state: AssetState::Revoked, .. }) => StagedOwner::Revoked(asset_id),
+            Some(asset) if asset.state != AssetState::Staged => StagedOwner::Leftover,
+            _ => StagedOwner::Awaited,
+        });
     }
     let known = match job {
         Some(job) => {

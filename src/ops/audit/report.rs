@@ -48,8 +48,18 @@ pub enum ViolationKind {
     UnreadableObject,
     /// A part of the catalog, log, journal, index or store is damaged, missing or cannot be read.
     DamagedData,
-    /// An asset that was taken down still has an original outside of the archive, a derivative or a search document.
+    /// An asset that was taken down still has bytes outside of the archive, a derivative or a search document.
     NotTakenDown,
+    /// A takedown was ended between two of its steps.
+    UnfinishedTakedown,
+    /// A lift was ended between two of its steps.
+    UnfinishedLift,
+    /// The archive does not have the original of an asset that was taken down and not purged.
+    MissingArchive,
+    /// The archive has other bytes than those of an asset that was taken down and not purged.
+    WrongArchive,
+    /// A version of the bytes of an asset that was purged is stored.
+    NotPurged,
 }
 
 /// A violation that an audit found.

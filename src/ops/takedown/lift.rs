@@ -10,8 +10,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{TakedownOrder, TakedownPorts, changed_meanwhile, envelope};
-use crate::pipeline::withdrawal::AssetObjects;
+use super::{TakedownOrder, TakedownPorts, envelope, with_hint};
+use crate::pipeline::withdrawal::{AssetObjects, changed_meanwhile};
 use mfctl_core::domain::event::IngestRaw;
 use mfctl_core::domain::names::topics;
 use mfctl_core::domain::{Asset, AssetId, AssetState, Revision, SourcePath};
@@ -47,7 +47,7 @@ pub struct LiftOutcome {
     pub event_published: bool,
     /// Whether the copy in the archive was deleted.
     pub archived_removed: bool,
-    /// Why it failed.
+    /// Why it failed, and what to do.
     pub error: Option<String>,
 }
 
@@ -67,7 +67,7 @@ impl LiftOutcome {
     /// The outcome of an asset that failed.
     #[must_use]
     pub fn failed(asset: &Asset, error: &Error) -> Self {
-        Self { error: Some(error.full()), ..Self::new(asset, LiftResult::Failed) }
+        Self { error: Some(with_hint(error)), ..Self::new(asset, LiftResult::Failed) }
     }
 }
 
@@ -80,7 +80,7 @@ impl TakedownPorts {
         let at = AssetObjects::of(asset, &self.buckets);
         let in_archive = self.objects.head(&at.archived).await?.is_some();
         if asset.state == AssetState::Revoked {
-            self.require_complete(asset).await?;
+            self.require_liftable(asset).await?;
             if !in_archive && self.objects.head(&asset.staging).await?.is_none() {
                 return Err(bytes_are_gone(asset));
             }
@@ -100,9 +100,14 @@ impl TakedownPorts {
         Ok(LiftOutcome { event_published, archived_removed, ..LiftOutcome::new(asset, result) })
     }
 
-    /// `Conflict` while a takedown is not complete: one that still runs may remove what a lift restores.
-    async fn require_complete(&self, asset: &Asset) -> Result<()> {
+    /// `NotFound` if the asset was purged; `Conflict` while its takedown is not complete: one that still runs may
+    /// remove what a lift restores.
+    async fn require_liftable(&self, asset: &Asset) -> Result<()> {
         match self.latest_takedown(asset).await? {
+            Some(Takedown { purged_at: Some(at), .. }) => {
+                let what = format!("the bytes of asset {} were purged at {at}", asset.asset_id);
+                Err(Error::new(ErrorKind::NotFound, what).hint("the takedown cannot be lifted"))
+            }
             Some(Takedown { completed_at: None, .. }) => {
                 let what = format!("the takedown of asset {} is not complete", asset.asset_id);
                 let hint = format!(
@@ -123,12 +128,11 @@ impl TakedownPorts {
     /// Lifts the takedown of an asset; continues a lift that was not completed. The copy in the archive is deleted by a later
     /// run, once the asset is ingested again.
     ///
-    /// # Errors
-    /// `NotFound` if the bytes are neither in the archive nor staged, `Corrupt` if they are not those that were ingested,
-    /// `Conflict` if the asset was changed meanwhile. Otherwise those of the ports.
+    /// # Errors `NotFound` if the bytes were purged, or are neither in the archive nor staged; `Corrupt` if they are
+    /// not those that were ingested; `Conflict` if the asset was changed meanwhile. Otherwise those of the ports.
     pub async fn lift(&self, asset: &Asset, order: &TakedownOrder) -> Result<LiftOutcome> {
         if asset.state == AssetState::Revoked {
-            self.require_complete(asset).await?;
+            self.require_liftable(asset).await?;
             self.stage_archived(asset).await?;
             failpoint::hit("lift_staged");
             self.catalog.lift(vec![self.request(asset, order)]).await?;
@@ -136,6 +140,10 @@ impl TakedownPorts {
             let lifted = self.catalog.assets(&[asset.asset_id]).await?.pop();
             let is_lifted = |lifted: &Asset| lifted.state == AssetState::Staged && lifted.revision > asset.revision;
             let lifted = lifted.filter(is_lifted).ok_or_else(|| changed_meanwhile(asset))?;
+            // A worker that still took the asset for revoked removed it.
+            if self.is_staged_object_lost(&lifted).await? {
+                self.stage_archived(&lifted).await?;
+            }
             return self.complete_lift(&lifted, LiftOutcome::new(&lifted, LiftResult::Lifted), true, order).await;
         }
         let Some(takedown) = self.latest_takedown(asset).await? else {
@@ -152,18 +160,11 @@ impl TakedownPorts {
         self.complete_lift(asset, done, publish, order).await
     }
 
-    async fn latest_takedown(&self, asset: &Asset) -> Result<Option<Takedown>> {
-        Ok(self.catalog.takedowns(&[asset.asset_id]).await?.pop())
-    }
-
     /// Copies the bytes from the archive to the place of the staged object.
     async fn stage_archived(&self, asset: &Asset) -> Result<()> {
         let objects = self.objects.as_ref();
         let at = AssetObjects::of(asset, &self.buckets);
-        let copy = || objects.copy(&at.archived, &asset.staging, &at.content);
-        let copied = match copy().await {
-            // A second copy writes nothing and compares the target.
-            Ok(CopyOutcome::Copied) => copy().await?,
+        let copied = match objects.copy_verified(&at.archived, &at.staged, &at.content).await {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(bytes_are_gone(asset)),
             copied => copied?,
         };
@@ -173,7 +174,7 @@ impl TakedownPorts {
                 .because(mismatch)
         };
         match copied {
-            CopyOutcome::Copied | CopyOutcome::AlreadyThere => objects.sync().await,
+            CopyOutcome::Copied | CopyOutcome::AlreadyThere => Ok(()),
             CopyOutcome::WrongSource { found } => Err(damaged(&at.archived, found)),
             CopyOutcome::WrongTarget { found, .. } => Err(damaged(&asset.staging, found)),
         }
@@ -190,13 +191,17 @@ impl TakedownPorts {
         if publish {
             self.publish_staged(asset, order).await?;
             failpoint::hit("lift_published");
-            self.catalog.mark_published(&[asset.asset_id], self.clock.now()).await?;
+            self.catalog.mark_published(&[(asset.asset_id, asset.revision)], self.clock.now()).await?;
             done.event_published = true;
         }
         let at = AssetObjects::of(asset, &self.buckets);
         if is_persisted(asset) && self.objects.head(&at.archived).await?.is_some() {
             // A copy writes nothing where the original is there, and compares it.
-            if self.objects.copy(&at.archived, &at.original, &at.content).await? == CopyOutcome::AlreadyThere {
+            let copied = self.objects.copy(&at.archived, &at.original, &at.content).await?;
+            let now = self.catalog.assets(&[asset.asset_id]).await?.pop();
+            // Since it was taken down again, the archive may be the only place of the bytes.
+            let is_unchanged = now.is_some_and(|now| now.revision == asset.revision && is_persisted(&now));
+            if copied == CopyOutcome::AlreadyThere && is_unchanged {
                 self.objects.delete(std::slice::from_ref(&at.archived)).await?;
                 done.archived_removed = true;
             }
@@ -237,6 +242,5 @@ fn is_unpublished(asset: &Asset, lifted: &Takedown) -> bool {
 
 fn bytes_are_gone(asset: &Asset) -> Error {
     let what = format!("the bytes of asset {} are neither in the archive nor staged", asset.asset_id);
-    Error::new(ErrorKind::NotFound, what)
-        .hint("they were purged, or deleted by somebody else: the takedown cannot be lifted")
+    Error::new(ErrorKind::NotFound, what).hint("somebody else deleted them: the takedown cannot be lifted")
 }

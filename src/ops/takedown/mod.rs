@@ -8,6 +8,10 @@
 //! 4. the original, or the staged object of an asset that has none, is moved to the archive, and what is staged is removed;
 //! 5. `media.asset_revoked` is published, and the catalog records that the takedown is complete.
 //!
+//! A purge is recorded in the first step, and replaces the fourth: all bytes are deleted with every version. Bytes that
+//! cannot be archived, because no object has the right ones, stay where they are and do not hold back the last step:
+//! the asset is reported as failed, with what is left and what to do.
+//!
 //! What a worker stores in the meantime, it withdraws itself ([`crate::pipeline::withdrawal`]).
 
 mod lift;
@@ -19,7 +23,8 @@ use serde::Serialize;
 
 pub use lift::{LiftOutcome, LiftResult};
 
-use crate::pipeline::withdrawal::{AssetObjects, Removal, remove_derivatives};
+pub use crate::pipeline::withdrawal::OriginalOutcome;
+use crate::pipeline::withdrawal::{AssetObjects, BytesPolicy, Removal, Withdrawer, changed_meanwhile};
 use mfctl_core::domain::event::{AssetRevoked, EventEnvelope};
 use mfctl_core::domain::names::{Buckets, topics};
 use mfctl_core::domain::{Asset, AssetId, AssetState, EventId, NewRecord, Revision, Timestamp};
@@ -29,7 +34,8 @@ use mfctl_core::ports::{
     Catalog, Clock, Error, ErrorKind, EventLog, ObjectStore, Result, SearchIndex, Takedown, TakedownRequest,
 };
 
-/// The locale of events about assets whose locale is not known: the catalog does not keep it.
+/// "Undetermined" in BCP 47. The catalog does not keep the locale of an asset; a takedown concerns its documents of
+/// every locale.
 const UNKNOWN_LOCALE: &str = "und";
 
 /// The ports that takedowns use.
@@ -57,7 +63,7 @@ pub struct TakedownOrder {
     pub reason: String,
     /// Who orders it.
     pub actor: String,
-    /// Whether every version of the bytes is deleted, those in the archive included.
+    /// Whether every version of the bytes is deleted, those in the archive included. An earlier purge stands.
     pub purge: bool,
 }
 
@@ -73,20 +79,6 @@ pub enum TakedownResult {
     DownAlready,
     /// It could not be taken down completely: see the error.
     Failed,
-}
-
-/// What became of an asset's original.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OriginalOutcome {
-    /// Moved to the archive.
-    Archived,
-    /// It was in the archive before.
-    InArchive,
-    /// Deleted, with every version.
-    Purged,
-    /// There is none.
-    None,
 }
 
 /// What a run did with an asset, or what it would do.
@@ -108,11 +100,11 @@ pub struct TakedownOutcome {
     pub staged_removed: bool,
     /// What became of the original.
     pub original: OriginalOutcome,
-    /// Number of versions of the bytes that were deleted for `--purge`.
+    /// Number of versions of the bytes, staged ones included, that were deleted for `--purge`.
     pub versions_purged: u64,
     /// Whether `media.asset_revoked` was published.
     pub event_published: bool,
-    /// Why it failed.
+    /// Why it failed, and what to do.
     pub error: Option<String>,
 }
 
@@ -136,11 +128,18 @@ impl TakedownOutcome {
     /// The outcome of an asset that failed.
     #[must_use]
     pub fn failed(asset: &Asset, error: &Error) -> Self {
-        Self { result: TakedownResult::Failed, error: Some(error.full()), ..Self::new(asset) }
+        Self::new(asset).with_failure(error)
     }
 
-    fn with_result(mut self, was_revoked: bool) -> Self {
-        let changed = self.document_removed
+    /// The same outcome of an asset that could not be taken down completely.
+    fn with_failure(self, error: &Error) -> Self {
+        Self { result: TakedownResult::Failed, error: Some(with_hint(error)), ..self }
+    }
+
+    /// `is_purge_new`: whether no earlier run recorded the purge.
+    fn with_result(mut self, was_revoked: bool, is_purge_new: bool) -> Self {
+        let changed = is_purge_new
+            || self.document_removed
             || self.derivatives_removed > 0
             || self.staged_removed
             || self.original == OriginalOutcome::Archived
@@ -164,52 +163,54 @@ impl TakedownPorts {
         let was_revoked = asset.state == AssetState::Revoked;
         let objects = self.objects.as_ref();
         let at = AssetObjects::of(asset, &self.buckets);
-        let takedown = if was_revoked { self.catalog.takedowns(&[asset.asset_id]).await?.pop() } else { None };
+        let takedown = if was_revoked { self.latest_takedown(asset).await? } else { None };
+        let was_purged = BytesPolicy::of(takedown.as_ref()) == BytesPolicy::Purge;
+        let is_purged = purge || was_purged;
         let exists = async |at| Ok::<bool, Error>(objects.head(at).await?.is_some());
         let has_original = exists(&at.original).await?;
-        let staged_removed = exists(&asset.staging).await?;
+        let staged_removed = exists(&at.staged).await?;
         let in_archive = exists(&at.archived).await?;
-        let original = if !(has_original || staged_removed || in_archive) {
-            OriginalOutcome::None
-        } else if purge {
-            OriginalOutcome::Purged
-        } else if has_original || !in_archive {
-            OriginalOutcome::Archived
-        } else {
-            OriginalOutcome::InArchive
+        let versions_purged = if is_purged { objects.versions(&at.all()).await? } else { 0 };
+        let original = match is_purged {
+            true if versions_purged > 0 => OriginalOutcome::Purged,
+            true => OriginalOutcome::None,
+            false if has_original || (staged_removed && !in_archive) => OriginalOutcome::Archived,
+            false if in_archive => OriginalOutcome::InArchive,
+            false => OriginalOutcome::None,
         };
         let planned = TakedownOutcome {
             document_removed: self.has_document(asset).await?,
-            derivatives_removed: remove_derivatives(asset, objects, &self.buckets, Removal::CountOnly).await?,
+            derivatives_removed: self.withdrawer().remove_derivatives(asset, Removal::CountOnly).await?,
             staged_removed,
             original,
-            versions_purged: if purge { u64::from(has_original) + u64::from(in_archive) } else { 0 },
+            versions_purged,
             event_published: takedown.as_ref().is_none_or(|takedown| takedown.completed_at.is_none()),
             takedown,
             ..TakedownOutcome::new(asset)
         };
-        Ok(planned.with_result(was_revoked))
+        Ok(planned.with_result(was_revoked, purge && !was_purged))
     }
 
-    /// Takes an asset down; continues a takedown that was not completed.
+    /// Takes an asset down; continues a takedown that was not completed. An asset whose bytes cannot be archived is
+    /// down all the same, and its outcome says what is left.
     ///
     /// # Errors
-    /// `Conflict` if the asset's revision changed meanwhile, `Corrupt` if its bytes are not those that were ingested: they
-    /// stay where they are. Otherwise those of the ports.
+    /// `Conflict` if the asset's revision changed meanwhile; otherwise those of the ports.
     pub async fn take_down(&self, asset: &Asset, order: &TakedownOrder) -> Result<TakedownOutcome> {
         let was_revoked = asset.state == AssetState::Revoked;
-        let takedown = self.revoke(asset, order).await?;
+        let before = if was_revoked { self.latest_takedown(asset).await? } else { None };
+        let mut takedown = self.revoke(asset, order).await?;
         failpoint::hit("takedown_revoked");
+        let policy = BytesPolicy::of(Some(&takedown));
+        let is_purge_new = policy == BytesPolicy::Purge && BytesPolicy::of(before.as_ref()) != policy;
         let mut done = TakedownOutcome::new(asset);
         done.document_removed = self.has_document(asset).await?;
         self.search.remove(asset.asset_id, asset.revision).await?;
         failpoint::hit("takedown_tombstone");
-        let removal = if order.purge { Removal::Purge } else { Removal::Delete };
-        done.derivatives_removed = remove_derivatives(asset, self.objects.as_ref(), &self.buckets, removal).await?;
+        done.derivatives_removed = self.withdrawer().remove_derivatives(asset, policy.removal()).await?;
         failpoint::hit("takedown_derivatives");
-        self.remove_bytes(asset, order.purge, &mut done).await?;
+        let failure = self.remove_bytes(asset, policy, &mut done).await?;
         failpoint::hit("takedown_archived");
-        let mut takedown = takedown;
         if takedown.completed_at.is_none() {
             self.publish_revoked(asset, &takedown).await?;
             failpoint::hit("takedown_published");
@@ -219,7 +220,18 @@ impl TakedownPorts {
             done.event_published = true;
         }
         done.takedown = Some(takedown);
-        Ok(done.with_result(was_revoked))
+        Ok(match failure {
+            None => done.with_result(was_revoked, is_purge_new),
+            Some(error) => done.with_failure(&error),
+        })
+    }
+
+    fn withdrawer(&self) -> Withdrawer<'_> {
+        Withdrawer { catalog: self.catalog.as_ref(), objects: self.objects.as_ref(), buckets: &self.buckets }
+    }
+
+    async fn latest_takedown(&self, asset: &Asset) -> Result<Option<Takedown>> {
+        Ok(self.catalog.takedowns(&[asset.asset_id]).await?.pop())
     }
 
     async fn revoke(&self, asset: &Asset, order: &TakedownOrder) -> Result<Takedown> {
@@ -235,6 +247,7 @@ impl TakedownPorts {
             reason: order.reason.clone(),
             actor: order.actor.clone(),
             at: self.clock.now(),
+            purge: order.purge,
         }
     }
 
@@ -242,29 +255,30 @@ impl TakedownPorts {
         Ok(self.search.indexed(&[asset.asset_id]).await?.first().copied().unwrap_or(false))
     }
 
-    /// Archives or purges the original and removes the staged object.
-    async fn remove_bytes(&self, asset: &Asset, purge: bool, done: &mut TakedownOutcome) -> Result<()> {
-        let objects = self.objects.as_ref();
-        let at = AssetObjects::of(asset, &self.buckets);
-        let staged = std::slice::from_ref(&asset.staging);
-        done.staged_removed = objects.head(&asset.staging).await?.is_some();
-        if purge {
-            done.versions_purged = objects.purge(&[at.original.clone(), at.archived.clone()]).await?;
-            let purged_staged = objects.purge(staged).await?;
-            let had_bytes = done.versions_purged + purged_staged > 0;
-            done.original = if had_bytes { OriginalOutcome::Purged } else { OriginalOutcome::None };
-            return Ok(());
+    /// Archives or purges the original and removes the staged object. Returns the error if it is about this asset's
+    /// bytes alone.
+    async fn remove_bytes(
+        &self,
+        asset: &Asset,
+        policy: BytesPolicy,
+        done: &mut TakedownOutcome,
+    ) -> Result<Option<Error>> {
+        match self.withdrawer().remove_bytes(asset, policy).await {
+            Ok(removed) => {
+                done.original = removed.original;
+                done.staged_removed = removed.staged;
+                done.versions_purged = removed.versions_purged;
+                Ok(None)
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => Ok(Some(error)),
+            Err(error) if error.kind().is_dependency() && self.store_answers().await => Ok(Some(error)),
+            Err(error) => Err(error),
         }
-        let has_archived = at.archive(&at.original, objects).await?;
-        let in_archive = objects.head(&at.archived).await?.is_some();
-        // An asset that is not persisted yet has no other bytes.
-        let has_archived = has_archived || (!in_archive && at.archive(&asset.staging, objects).await?);
-        done.original = match (has_archived, in_archive) {
-            (true, _) => OriginalOutcome::Archived,
-            (false, true) => OriginalOutcome::InArchive,
-            (false, false) => OriginalOutcome::None,
-        };
-        objects.delete(staged).await
+    }
+
+    /// Whether the store answers another request, so that an error is about one object alone.
+    async fn store_answers(&self) -> bool {
+        self.objects.list(&self.buckets.originals, "", None, 1).await.is_ok()
     }
 
     async fn publish_revoked(&self, asset: &Asset, takedown: &Takedown) -> Result<()> {
@@ -297,7 +311,10 @@ fn envelope(asset: &Asset, event_id: EventId, occurred_at: Timestamp, actor: Str
     }
 }
 
-fn changed_meanwhile(asset: &Asset) -> Error {
-    let what = format!("asset {} has no revision {} to change any more", asset.asset_id, asset.revision);
-    Error::new(ErrorKind::Conflict, what).hint("somebody else changed it meanwhile: run the command again")
+/// An error with its causes, and what to do about it, on one line.
+fn with_hint(error: &Error) -> String {
+    match error.hint_text() {
+        Some(hint) => format!("{}; {hint}", error.full()),
+        None => error.full(),
+    }
 }

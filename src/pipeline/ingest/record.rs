@@ -83,7 +83,7 @@ impl OutcomeRecorder {
         let mut assets = Vec::new();
         let mut staged = Vec::new();
         for registered in batch.files.iter().filter(|registered| needs_event(registered)) {
-            assets.push(registered.file.asset);
+            assets.push((registered.file.asset, registered.answer.revision));
             if !matches!(registered.decision, StagingDecision::Duplicate { .. }) {
                 let update = read_update(&registered.file, &registered.answer);
                 staged.push(FileUpdate { step: FileStep::Staged, ..update });

@@ -148,6 +148,10 @@ impl ObjectStore for FaultyObjects {
         self.inner.purge(at).await
     }
 
+    async fn versions(&self, at: &[ObjectRef]) -> Result<u64> {
+        self.inner.versions(at).await
+    }
+
     async fn list(
         &self,
         bucket: &BucketName,

@@ -10,7 +10,9 @@ use mfctl::ops::audit::{self, AuditOptions, AuditProgress, AuditReport, Violatio
 use mfctl::ops::owed::{self, OwedState};
 use mfctl_core::domain::lag::PartitionSpan;
 use mfctl_core::domain::names::topics;
-use mfctl_core::domain::{GroupName, NewRecord, RecordAddress, Tenant, Timestamp, TopicId, TopicName, TopicPartition};
+use mfctl_core::domain::{
+    GroupName, NewRecord, RecordAddress, Revision, Tenant, Timestamp, TopicId, TopicName, TopicPartition,
+};
 use mfctl_core::ports::{
     Error, ErrorKind, EventLog, FetchLimits, FetchedRecords, GroupCommit, GroupConsumer, GroupDescription,
     HiddenRecords, PartitionOffsets, PartitionProgress, Ports, Result, RetentionReport, Subscription, TopicDescription,
@@ -154,7 +156,8 @@ async fn inputs_behind_an_open_transaction_are_waiting_and_not_lost() {
     let platform = Platform::new().await;
     let log = LogWithOpenTransaction::on(&platform.ports.log, &topics::INGEST_RAW).await;
     let assets = platform.ingest(4).await;
-    platform.ports.catalog.mark_published(&assets, platform.ports.clock.now()).await.unwrap();
+    let published: Vec<_> = assets.iter().map(|asset| (*asset, Revision::FIRST)).collect();
+    platform.ports.catalog.mark_published(&published, platform.ports.clock.now()).await.unwrap();
     let owed = owed::read(&log, &platform.env).await;
     assert_eq!((owed.stages[0].waiting, owed.stages[0].behind_open_transactions), (4, 4), "{owed:?}");
     assert_eq!(owed.state, OwedState::Unattended);

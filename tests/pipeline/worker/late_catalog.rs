@@ -90,7 +90,7 @@ impl Catalog for LateCatalog {
         self.write(CatalogWrite::Restage, async move { inner.restage(rows).await }).await
     }
 
-    async fn mark_published(&self, assets: &[AssetId], at: Timestamp) -> Result<()> {
+    async fn mark_published(&self, assets: &[(AssetId, Revision)], at: Timestamp) -> Result<()> {
         let inner = self.inner();
         let assets = assets.to_vec();
         self.write(CatalogWrite::MarkPublished, async move { inner.mark_published(&assets, at).await }).await

@@ -19,6 +19,7 @@ async fn revoke(platform: &Platform, asset: AssetId) {
         reason: "court order".into(),
         actor: "operator@host".into(),
         at: platform.ports.clock.now(),
+        purge: false,
     };
     assert!(platform.ports.catalog.revoke(vec![request]).await.unwrap()[0].is_some());
 }
@@ -61,6 +62,7 @@ async fn original_that_an_earlier_try_copied_is_archived() {
     let outcome = platform.drain(platform.persist()).await;
     assert_eq!((outcome.summary.processed, outcome.summary.emitted), (1, 0));
     assert_eq!(platform.ports.objects.head(&at.original).await.unwrap(), None);
+    assert_eq!(platform.ports.objects.head(&at.staged).await.unwrap(), None);
     assert!(platform.ports.objects.head(&at.archived).await.unwrap().is_some());
 }
 
@@ -86,11 +88,13 @@ async fn record_whose_objects_a_takedown_removed_is_no_dead_letter() {
             reason: "court order".into(),
             actor: "operator@host".into(),
             at: now,
+            purge: false,
         };
         tokio::task::block_in_place(|| {
             runtime.block_on(async {
                 catalog.revoke(vec![request]).await.unwrap();
-                taken.archive(&taken.original, inner.as_ref()).await.unwrap();
+                inner.copy_verified(&taken.original, &taken.archived, &taken.content).await.unwrap();
+                inner.delete(std::slice::from_ref(&taken.original)).await.unwrap();
             });
         });
         Some(ErrorKind::NotFound)

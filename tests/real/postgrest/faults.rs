@@ -229,7 +229,7 @@ async fn two_tenants_see_only_their_own_rows() {
         assert_eq!(catalog.job_outcomes(job(1), None, 10).await.unwrap().items.len(), 1);
         // A write to the other tenant's rows changes nothing or is refused.
         catalog.advance(vec![step(other.asset_id)]).await.unwrap();
-        catalog.mark_published(&[other.asset_id], at(9)).await.unwrap();
+        catalog.mark_published(&[(other.asset_id, Revision::FIRST)], at(9)).await.unwrap();
         fails_as(catalog.stage(vec![other.clone()]).await, ErrorKind::Denied);
         fails_as(catalog.record_outcomes(vec![mine(other.tenant.as_str())]).await, ErrorKind::Denied);
     }

@@ -58,7 +58,8 @@ async fn batches_stay_fast_up_to_twenty_thousand_assets() {
         let numbers: Vec<u64> = (start..start + BATCH).collect();
         let ids: Vec<_> = numbers.iter().map(|n| asset_id(*n)).collect();
         timed!("stage", catalog.stage(numbers.iter().map(|n| row(*n, job(1))).collect()));
-        timed!("mark_published", catalog.mark_published(&ids, at(1)));
+        let published: Vec<_> = ids.iter().map(|id| (*id, Revision::FIRST)).collect();
+        timed!("mark_published", catalog.mark_published(&published, at(1)));
         timed!("assets", catalog.assets(&ids));
         let claim = |n: &u64| ClaimRequest {
             asset_id: asset_id(*n),

@@ -4,6 +4,7 @@ use aws_sdk_s3::types::{
     BucketLifecycleConfiguration, ExpirationStatus, LifecycleExpiration, LifecycleRule, LifecycleRuleFilter,
 };
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use mfctl_core::ports::{BucketAdmin, BucketChange, BucketPolicy, ErrorKind, ObjectStore};
 use mfctl_remote::s3::S3Store;
@@ -66,10 +67,44 @@ async fn purge_deletes_every_version_and_delete_marker_of_its_keys_alone() {
     put(&store, &format!("{key}2"), &bytes(1)).await.unwrap();
     store.delete(&[at(key)]).await.unwrap();
     assert_eq!(versions(&client, &name, key).await, 5, "three versions, a delete marker, and another key");
-    assert_eq!(store.purge(&[at(key)]).await.unwrap(), 4);
+    let keys = [at(key), at("never/there")];
+    assert_eq!(store.versions(&keys).await.unwrap(), 4);
+    assert_eq!(store.purge(&keys).await.unwrap(), 4);
+    assert_eq!(store.versions(&keys).await.unwrap(), 0);
     assert_eq!(versions(&client, &name, key).await, 1);
     assert_eq!(store.purge(&[at(key)]).await.unwrap(), 0);
     assert_eq!(get(&store, &format!("{key}2")).await.len(), 1);
+}
+
+#[tokio::test]
+async fn versions_of_a_key_are_counted_over_several_pages() {
+    let config = config();
+    let store = S3Store::new(&config).unwrap();
+    store.configure_bucket(&bucket(), &ORIGINALS).await.unwrap();
+    let client = plain_client(&config);
+    let name = format!("{}{}", config.bucket_prefix, bucket());
+    let writes = (0..1003).map(|_| client.put_object().bucket(&name).key("a/b").body(bytes(1).into()).send());
+    let written: Vec<_> = futures_util::stream::iter(writes).buffer_unordered(32).collect().await;
+    assert!(written.iter().all(Result::is_ok));
+    put(&store, "a/b2", &bytes(1)).await.unwrap();
+    assert_eq!(store.versions(&[at("a/b")]).await.unwrap(), 1003);
+    assert_eq!(store.purge(&[at("a/b")]).await.unwrap(), 1003);
+    assert_eq!(store.versions(&[at("a/b"), at("a/b2")]).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn purge_aborts_the_unfinished_uploads_of_its_keys_alone() {
+    let config = config();
+    let store = ready(&config).await;
+    let client = plain_client(&config);
+    let name = format!("{}{}", config.bucket_prefix, bucket());
+    for key in ["a/b", "a/b2"] {
+        client.create_multipart_upload().bucket(&name).key(key).send().await.unwrap();
+    }
+    assert_eq!(store.purge(&[at("a/b")]).await.unwrap(), 0);
+    let day = SignedDuration::from_hours(24);
+    let left = store.abort_unfinished(&bucket(), Timestamp::now() + day).await.unwrap();
+    assert_eq!(left.into_iter().map(|upload| upload.at).collect::<Vec<_>>(), [at("a/b2")]);
 }
 
 #[tokio::test]

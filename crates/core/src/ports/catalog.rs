@@ -302,8 +302,8 @@ pub trait Catalog: Send + Sync {
     /// event must be published again: the published one points at the lost object.
     async fn restage(&self, rows: Vec<(AssetId, ObjectRef)>) -> Result<()>;
 
-    /// Marks the events of these assets as acknowledged.
-    async fn mark_published(&self, assets: &[AssetId], at: Timestamp) -> Result<()>;
+    /// Marks the events of these assets as acknowledged, each only at this revision.
+    async fn mark_published(&self, assets: &[(AssetId, Revision)], at: Timestamp) -> Result<()>;
 
     /// Records the outcomes of files; the last one of a (job, path) stands.
     async fn record_outcomes(&self, outcomes: Vec<JobOutcome>) -> Result<()>;
@@ -332,17 +332,18 @@ pub trait Catalog: Send + Sync {
     /// Sets the dead-letter flag of assets.
     async fn flag_dead_letters(&self, flags: Vec<DeadLetterFlag>) -> Result<()>;
 
-    /// Takes assets down: the state of the revision becomes `revoked`, its facts and its dead-letter flag are cleared, and the
-    /// takedown is recorded. Returns the takedown of each asset that is down at that revision, in order: the recorded one, if
-    /// it was down before. `None` for an asset that does not exist or has another revision.
+    /// Takes assets down: the state of the revision becomes `revoked`, its facts and its dead-letter flag are cleared,
+    /// and the takedown is recorded. Returns the takedown of each asset that is down at that revision, in order: the
+    /// recorded one, if it was down before, with the purge if the request or an earlier one orders it. `None` for an
+    /// asset that does not exist or has another revision.
     async fn revoke(&self, requests: Vec<TakedownRequest>) -> Result<Vec<Option<Takedown>>>;
 
     /// Marks the takedowns of these revisions as complete.
     async fn complete_takedowns(&self, takedowns: &[(AssetId, Revision)], at: Timestamp) -> Result<()>;
 
-    /// Lifts the takedowns of assets that are down at the revision of the request: the asset starts its next revision as
-    /// `staged`, with the staging object and the event id that it had and an event that is not published yet. The lift is
-    /// recorded with the takedown and the new revision with its cause.
+    /// Lifts the takedowns of assets that are down at the revision of the request and were not purged: the asset starts
+    /// its next revision as `staged`, with the staging object and the event id that it had and an event that is not
+    /// published yet. The lift is recorded with the takedown and the new revision with its cause.
     async fn lift(&self, requests: Vec<TakedownRequest>) -> Result<()>;
 
     /// The latest takedown of each of these assets that was ever taken down, sorted by asset.

@@ -265,28 +265,28 @@ pub trait ObjectStore: Send + Sync {
     /// Deletes objects. In a versioned bucket their versions stay, as non-current ones.
     async fn delete(&self, at: &[ObjectRef]) -> Result<()>;
 
-    /// Deletes objects with every version and delete marker of their keys, so that nothing of them can be restored. Missing
-    /// ones are no error. Returns how many versions were deleted.
+    /// Deletes objects with every version and delete marker of their keys, so that nothing of them can be restored, and
+    /// aborts the unfinished uploads of their keys. Missing ones are no error. Returns how many versions were deleted.
     async fn purge(&self, at: &[ObjectRef]) -> Result<u64>;
 
-    /// Moves an object within the store: copies it, verifies the bytes of the copy, makes it durable, and deletes the first
-    /// one. A target that exists with the expected bytes is kept. The outcome is that of the copy; where it is
-    /// [`CopyOutcome::WrongSource`] or [`CopyOutcome::WrongTarget`], nothing was deleted. `NotFound` if neither exists.
-    async fn relocate(&self, from: &ObjectRef, to: &ObjectRef, expected: &ContentDigest) -> Result<CopyOutcome> {
-        let outcome = self.copy(from, to, expected).await?;
-        let verified = match outcome {
+    /// Number of versions and delete markers that [`ObjectStore::purge`] would delete of these objects now.
+    async fn versions(&self, at: &[ObjectRef]) -> Result<u64>;
+
+    /// As [`ObjectStore::copy`], and reads back what was copied: after `Copied` and `AlreadyThere` the target has the
+    /// expected bytes and is durable, so that the first object may be deleted.
+    async fn copy_verified(&self, from: &ObjectRef, to: &ObjectRef, expected: &ContentDigest) -> Result<CopyOutcome> {
+        let copied = match self.copy(from, to, expected).await? {
             // A second copy writes nothing and compares the target.
-            CopyOutcome::Copied => self.copy(from, to, expected).await?,
-            outcome => outcome,
+            CopyOutcome::Copied => match self.copy(from, to, expected).await? {
+                CopyOutcome::AlreadyThere => CopyOutcome::Copied,
+                compared => compared,
+            },
+            copied => copied,
         };
-        match verified {
-            CopyOutcome::Copied | CopyOutcome::AlreadyThere => {
-                self.sync().await?;
-                self.delete(std::slice::from_ref(from)).await?;
-                Ok(outcome)
-            }
-            wrong => Ok(wrong),
+        if matches!(copied, CopyOutcome::Copied | CopyOutcome::AlreadyThere) {
+            self.sync().await?;
         }
+        Ok(copied)
     }
 
     /// Objects whose key begins with `prefix` and is greater than `after`, at most `limit`, plus the foreign keys of that

@@ -20,6 +20,8 @@ pub struct TakedownRequest {
     pub actor: String,
     /// Time of the request.
     pub at: Timestamp,
+    /// Whether a takedown is to purge the asset's bytes. A lift ignores it.
+    pub purge: bool,
 }
 
 /// The takedown of an asset's revision, as the catalog records it.
@@ -39,6 +41,10 @@ pub struct Takedown {
     /// Time its last step was done: `media.asset_revoked` was acknowledged. `None` while a step is left.
     #[schemars(with = "Option<String>")]
     pub completed_at: Option<Timestamp>,
+    /// Time its purge was ordered: whatever is stored of it later is purged too, and it cannot be lifted.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub purged_at: Option<Timestamp>,
     /// Time it was lifted; `None` while the asset is down.
     #[schemars(with = "Option<String>")]
     pub lifted_at: Option<Timestamp>,

@@ -79,7 +79,7 @@ impl Catalog for SqliteCatalog {
         self.db.write("point staged assets at new objects", move |tx| stage::restage(tx, &rows)).await
     }
 
-    async fn mark_published(&self, assets: &[AssetId], at: Timestamp) -> Result<()> {
+    async fn mark_published(&self, assets: &[(AssetId, Revision)], at: Timestamp) -> Result<()> {
         let assets = assets.to_vec();
         self.db.write("mark assets as published", move |tx| stage::mark_published(tx, &assets, at)).await
     }

@@ -145,16 +145,16 @@ pub(super) fn restage(tx: &Connection, rows: &[(AssetId, ObjectRef)]) -> Result<
 }
 
 /// See [`mfctl_core::ports::Catalog::mark_published`].
-pub(super) fn mark_published(tx: &Connection, assets: &[AssetId], at: Timestamp) -> Result<()> {
+pub(super) fn mark_published(tx: &Connection, assets: &[(AssetId, Revision)], at: Timestamp) -> Result<()> {
     let what = "mark assets as published";
     let mut update = tx
         .prepare_cached(
-            "UPDATE media_assets SET published_at = ?2, updated_at = max(updated_at, ?2)
-             WHERE asset_id = ?1 AND published_at IS NULL",
+            "UPDATE media_assets SET published_at = ?3, updated_at = max(updated_at, ?3)
+             WHERE asset_id = ?1 AND revision = ?2 AND published_at IS NULL",
         )
         .during(what)?;
-    for asset in assets {
-        update.execute(params![asset.0.as_bytes(), sql::time(at)]).during(what)?;
+    for (asset, revision) in assets {
+        update.execute(params![asset.0.as_bytes(), revision.0, sql::time(at)]).during(what)?;
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ mod tests;
 mod verified_copy;
 mod walk;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -137,6 +138,18 @@ impl ObjectStore for FolderStore {
         let at = at.to_vec();
         // A folder keeps no versions.
         self.write("remove objects", move |folder| folder.delete(&at)).await
+    }
+
+    async fn versions(&self, at: &[ObjectRef]) -> Result<u64> {
+        let at: BTreeSet<ObjectRef> = at.iter().cloned().collect();
+        let count = move |folder: &ObjectFolder| {
+            let mut count = 0;
+            for at in &at {
+                count += u64::from(folder.head(at)?.is_some());
+            }
+            Ok(count)
+        };
+        self.read("count versions of objects", count).await
     }
 
     async fn list(

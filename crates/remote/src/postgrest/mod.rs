@@ -102,7 +102,7 @@ impl Catalog for PostgrestCatalog {
         writes::restage(&self.client, &rows).await
     }
 
-    async fn mark_published(&self, assets: &[AssetId], at: Timestamp) -> Result<()> {
+    async fn mark_published(&self, assets: &[(AssetId, Revision)], at: Timestamp) -> Result<()> {
         writes::mark_published(&self.client, assets, at).await
     }
 

@@ -19,7 +19,7 @@ pub(super) async fn revoke(client: &PostgrestClient, requests: &[TakedownRequest
     let mut found: HashMap<(AssetId, Revision), Takedown> = HashMap::new();
     for array in request_arrays(requests)? {
         let body = format!("{{\"rows\":{array}}}");
-        let takedowns: Vec<Takedown> = client.call("take assets down", "rpc/revoke", body).await?;
+        let takedowns: Vec<Takedown> = client.call("take assets down", "rpc/take_down", body).await?;
         found.extend(takedowns.into_iter().map(|takedown| ((takedown.asset_id, takedown.revision), takedown)));
     }
     Ok(requests.iter().map(|request| found.get(&(request.asset_id, request.revision)).cloned()).collect())
@@ -60,9 +60,10 @@ pub(super) async fn latest(client: &PostgrestClient, assets: &[AssetId]) -> Resu
 fn request_arrays(requests: &[TakedownRequest]) -> Result<Vec<String>> {
     let last: HashMap<(AssetId, Revision), &TakedownRequest> =
         requests.iter().map(|request| ((request.asset_id, request.revision), request)).collect();
-    rows::arrays(last.into_values().map(|TakedownRequest { asset_id, revision, reason, actor, at }| {
+    rows::arrays(last.into_values().map(|TakedownRequest { asset_id, revision, reason, actor, at, purge }| {
         json!({
             "asset_id": asset_id, "revision": revision, "reason": reason, "actor": actor, "at": rows::time(*at),
+            "purge": purge,
         })
     }))
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::client::{CatalogRequest, PostgrestClient};
 use super::rows::{self, AdvanceRow, FlagRow, OutcomeRow, StageRow, StagedAnswer};
 use mfctl_core::domain::job::JobOutcome;
-use mfctl_core::domain::{AssetId, ObjectRef, Tenant};
+use mfctl_core::domain::{AssetId, ObjectRef, Revision, Tenant};
 use mfctl_core::ports::{DeadLetterFlag, Error, ErrorKind, Result, StagedAsset, StagedRow, StateTransition};
 
 pub(super) async fn stage(client: &PostgrestClient, rows: &[StagedRow]) -> Result<Vec<StagedAsset>> {
@@ -34,11 +34,16 @@ pub(super) async fn restage(client: &PostgrestClient, rows: &[(AssetId, ObjectRe
     call_for_each(client, "point staged assets at new objects", "rpc/restage", rows::arrays(rows)?).await
 }
 
-pub(super) async fn mark_published(client: &PostgrestClient, assets: &[AssetId], at: Timestamp) -> Result<()> {
+pub(super) async fn mark_published(
+    client: &PostgrestClient,
+    assets: &[(AssetId, Revision)],
+    at: Timestamp,
+) -> Result<()> {
+    let rows = assets.iter().map(|(asset, revision)| json!({ "asset_id": asset, "revision": revision }));
     let at = rows::json(&rows::time(at))?;
-    for array in rows::arrays(assets)? {
-        let body = format!("{{\"assets\":{array},\"at\":{at}}}");
-        let _: IgnoredAny = client.call("mark assets as published", "rpc/mark_published", body).await?;
+    for array in rows::arrays(rows)? {
+        let body = format!("{{\"rows\":{array},\"at\":{at}}}");
+        let _: IgnoredAny = client.call("mark assets as published", "rpc/mark_revisions_published", body).await?;
     }
     Ok(())
 }

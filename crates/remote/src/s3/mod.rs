@@ -107,7 +107,7 @@ impl S3Store {
         };
         Ok(Self {
             bucket_admin: BucketAdminClient::new(&requests, buckets.clone()),
-            purger: VersionPurger::new(requests.clone()),
+            purger: VersionPurger::new(requests.clone(), uploads.clone()),
             lister: ObjectLister::new(requests.clone(), buckets.clone()),
             copier: ObjectCopier::new(requests.clone(), reader.clone(), uploads.clone()),
             writer: ObjectWriter {
@@ -183,6 +183,10 @@ impl ObjectStore for S3Store {
 
     async fn purge(&self, at: &[ObjectRef]) -> Result<u64> {
         self.purger.purge(at).await
+    }
+
+    async fn versions(&self, at: &[ObjectRef]) -> Result<u64> {
+        self.purger.count(at).await
     }
 
     async fn list(

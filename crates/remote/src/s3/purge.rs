@@ -1,5 +1,6 @@
-//! Deletes objects with all their versions and delete markers.
+//! Deletes objects with all their versions, delete markers and unfinished uploads.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use aws_sdk_s3::operation::list_object_versions::ListObjectVersionsOutput;
@@ -7,8 +8,9 @@ use aws_sdk_s3::types::EncodingType;
 
 use super::encoding::form_decode;
 use super::requests::{REQUEST_TIMEOUT, Requests};
+use super::uploads::UploadClient;
 use mfctl_core::domain::ObjectRef;
-use mfctl_core::ports::Result;
+use mfctl_core::ports::{Error, ErrorKind, Result};
 
 /// The most versions that the protocol returns in one response.
 const MAX_PAGE_VERSIONS: i32 = 1000;
@@ -17,27 +19,65 @@ const MAX_PAGE_VERSIONS: i32 = 1000;
 #[derive(Clone)]
 pub(super) struct VersionPurger {
     requests: Arc<Requests>,
+    uploads: Arc<UploadClient>,
 }
 
 impl VersionPurger {
-    pub(super) fn new(requests: Arc<Requests>) -> Self {
-        Self { requests }
+    pub(super) fn new(requests: Arc<Requests>, uploads: Arc<UploadClient>) -> Self {
+        Self { requests, uploads }
+    }
+
+    /// The number of versions of these objects.
+    pub(super) async fn count(&self, objects: &[ObjectRef]) -> Result<u64> {
+        let objects: BTreeSet<&ObjectRef> = objects.iter().collect();
+        let mut count = 0;
+        for at in objects {
+            count += self.count_one(at).await?;
+        }
+        Ok(count)
+    }
+
+    async fn count_one(&self, at: &ObjectRef) -> Result<u64> {
+        let mut count = 0;
+        let mut after = None;
+        loop {
+            let page = self.versions(at, after.take()).await?;
+            let found = versions_of(&page, at.key.as_str()).len() as u64;
+            count += found;
+            match page.next_version_id_marker() {
+                // Longer keys, which sort after this one, are all that is left where a page has none of its versions.
+                Some(version) if page.is_truncated() == Some(true) && found > 0 => after = Some(version.to_owned()),
+                _ => return Ok(count),
+            }
+        }
     }
 
     /// Deletes every version of these objects; returns their number.
     pub(super) async fn purge(&self, objects: &[ObjectRef]) -> Result<u64> {
         let mut purged = 0;
         for at in objects {
+            // First, so that none of them is completed after its key was purged.
+            self.abort_uploads(at).await?;
             purged += self.purge_one(at).await?;
         }
         Ok(purged)
+    }
+
+    async fn abort_uploads(&self, at: &ObjectRef) -> Result<()> {
+        for id in self.uploads.unfinished_of(at).await? {
+            if !self.uploads.abort(at, &id).await {
+                let what = format!("abort an unfinished upload of object {at}");
+                return Err(Error::new(ErrorKind::Unreachable, what));
+            }
+        }
+        Ok(())
     }
 
     /// Lists from the start again after each page: what was listed is gone.
     async fn purge_one(&self, at: &ObjectRef) -> Result<u64> {
         let mut purged = 0;
         loop {
-            let page = self.versions(at).await?;
+            let page = self.versions(at, None).await?;
             let versions = versions_of(&page, at.key.as_str());
             if versions.is_empty() {
                 return Ok(purged);
@@ -49,11 +89,16 @@ impl VersionPurger {
         }
     }
 
-    /// The first page of versions of the keys that begin with this one, which sorts before all longer ones.
-    async fn versions(&self, at: &ObjectRef) -> Result<ListObjectVersionsOutput> {
+    /// A page of versions of the keys that begin with this one, which sorts before all longer ones: the first, or that
+    /// after a version of this key.
+    async fn versions(&self, at: &ObjectRef, after: Option<String>) -> Result<ListObjectVersionsOutput> {
         let name = self.requests.wire_name(&at.bucket);
         let request = self.requests.metadata().list_object_versions().bucket(name).prefix(at.key.as_str());
         let request = request.encoding_type(EncodingType::Url).max_keys(MAX_PAGE_VERSIONS);
+        let request = match after {
+            Some(version) => request.key_marker(at.key.as_str()).version_id_marker(version),
+            None => request,
+        };
         let what = || format!("list the versions of object {at}");
         Ok(self.requests.send(what, REQUEST_TIMEOUT, request.send()).await?)
     }
