@@ -12,18 +12,28 @@ pub(super) struct MigrationScript {
 }
 
 macro_rules! scripts {
-    ($($version:literal $name:literal),+ $(,)?) => {
+    ($($version:literal $number:literal $name:literal),+ $(,)?) => {
         &[$( MigrationScript {
             version: $version,
             name: $name,
-            sql: include_str!(concat!("migrations/000", $version, "_", $name, ".sql")),
+            sql: include_str!(concat!("migrations/", $number, "_", $name, ".sql")),
         } ),+]
     };
 }
 
 /// All migrations, by version.
-pub(super) static SCRIPTS: &[MigrationScript] =
-    scripts![1 "base", 2 "tables", 3 "rules", 4 "calls", 5 "access", 6 "names", 7 "unread", 8 "claims", 9 "takedown"];
+pub(super) static SCRIPTS: &[MigrationScript] = scripts![
+    1 "0001" "base",
+    2 "0002" "tables",
+    3 "0003" "rules",
+    4 "0004" "calls",
+    5 "0005" "access",
+    6 "0006" "names",
+    7 "0007" "unread",
+    8 "0008" "claims",
+    9 "0009" "takedown",
+    10 "0010" "unfenced_claims",
+];
 
 impl MigrationScript {
     /// The SHA-256 of the SQL, in hex: it shows whether the script is the one that was applied.
