@@ -32,7 +32,7 @@ pub(super) static SCRIPTS: &[MigrationScript] = scripts![
     7 "0007" "unread",
     8 "0008" "claims",
     9 "0009" "takedown",
-    10 "0010" "unfenced_claims",
+    11 "0011" "unfenced_claims",
 ];
 
 impl MigrationScript {
