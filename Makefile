@@ -17,14 +17,18 @@ RUST_TEST_THREADS ?= $(shell echo $$(($$(nproc 2>/dev/null || getconf _NPROCESSO
 # Tests on real servers often wait, and each has names of its own on the servers: more of them run at once than there are
 # cores. Those that write gigabytes stall every fsync of the servers for up to a minute, so they run one at a time after the
 # others. Outages break the servers for every other test, and the kills of stack/stack start another stack: these run by
-# themselves.
+# themselves. The tests with the release before need its program.
 REAL_TEST_THREADS ?= 4
 DISK_HEAVY := large:: faults::hostile::
-REAL_TESTS := --skip outages:: --skip stack_kills:: --test-threads=$(REAL_TEST_THREADS)
+REAL_TESTS := --skip outages:: --skip stack_kills:: --skip release_before:: --test-threads=$(REAL_TEST_THREADS)
 OUTAGES    := outages:: --test-threads=1
 # Of each profile. Pauses of up to 40 s outlast every timeout: sessions end after 10 s, transactions after 15 s.
 SOAK       := MFCTL_TEST_FAULTS=$${MFCTL_TEST_FAULTS:-300} MFCTL_TEST_FILES=$${MFCTL_TEST_FILES:-2400} \
               MFCTL_TEST_LONGEST_PAUSE=$${MFCTL_TEST_LONGEST_PAUSE:-40} MFCTL_TEST_MINUTES=$${MFCTL_TEST_MINUTES:-45}
+# The commit of the release before, whose workers may run beside those of this one, and its program.
+RELEASE_BEFORE ?= 76da124
+BEFORE_DIR := $(abspath $(TARGET_DIR))/release-before
+PROGRAM_BEFORE := $(BEFORE_DIR)/$(RELEASE_BEFORE)/dist/mfctl
 
 bindir  := $(DESTDIR)$(PREFIX)/bin
 mandir  := $(DESTDIR)$(PREFIX)/share/man/man1
@@ -35,7 +39,7 @@ fishdir := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites demo build test lint lint-files lint-format lint-rust lint-docs lint-schemas lint-dependencies fmt \
         bench bench-memory bench-real generate check-generated stack-up stack-status stack-env stack-down test-real \
-        build-test-real test-stack-kills test-outages soak test-compose install uninstall clean
+        build-test-real test-stack-kills test-outages test-upgrade soak test-compose install uninstall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -104,6 +108,16 @@ test-stack-kills: prerequisites ## kill stack/stack at random moments and in eac
 
 test-outages: prerequisites stack-up ## kill the real servers and cut their network while files go through
 	stack_env=$$(stack/stack env) && eval "$$stack_env" && $(CARGO) test --locked --test real $(TEST_ARGS) -- $(OUTAGES)
+
+test-upgrade: prerequisites stack-up $(PROGRAM_BEFORE) ## run workers of the release before beside those of this one
+	stack_env=$$(stack/stack env) && eval "$$stack_env" && MFCTL_RELEASE_BEFORE=$(PROGRAM_BEFORE) \
+	  $(CARGO) test --locked --test real $(TEST_ARGS) -- release_before:: --test-threads=1
+
+$(PROGRAM_BEFORE):
+	rm -rf "$(BEFORE_DIR)/source" && git worktree prune
+	git worktree add --detach "$(BEFORE_DIR)/source" $(RELEASE_BEFORE)
+	cd "$(BEFORE_DIR)/source" && CARGO_TARGET_DIR="$(BEFORE_DIR)/$(RELEASE_BEFORE)" $(CARGO) build --profile dist --locked
+	git worktree remove --force "$(BEFORE_DIR)/source"
 
 soak: prerequisites stack-up ## kill and pause processes and servers 600 times on both profiles (MFCTL_TEST_FAULTS for each)
 	export $(SOAK) && $(CARGO) test --locked --test main -- --nocapture faults::campaign

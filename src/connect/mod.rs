@@ -15,7 +15,7 @@ use mfctl_core::ports::{
     Clock, ConfigStore, ConsulAcl, Error, ErrorKind, ObjectStore, Ports, Result, SecretStore, VaultSetup,
 };
 use mfctl_core::telemetry::Metrics;
-pub use mfctl_embedded::OpenMode;
+pub use mfctl_embedded::{FolderFormat, OpenMode};
 pub use mfctl_remote::postgres::{AppliedMigration, MigrationStatus, PostgresAdmin};
 
 /// Partitions of each topic in an embedded profile.
@@ -126,6 +126,17 @@ pub fn consul_with_token(
 /// `Invalid` when its URL or CA file cannot be used, or a secret cannot be read.
 pub async fn database(settings: &Settings, env: &BTreeMap<String, String>) -> Result<Option<PostgresAdmin>> {
     cluster::database(settings, env).await
+}
+
+/// The format of the data folder of an embedded profile, which is not migrated.
+///
+/// # Errors
+/// `NotFound` when there is no data folder, `TooNew` when a later mfctl wrote it, `Corrupt` when its file is damaged.
+pub async fn data_folder_format(settings: &Settings) -> Result<FolderFormat> {
+    let path = settings.profile.data_dir.clone();
+    tokio::task::spawn_blocking(move || mfctl_embedded::DataFolder::format(&path))
+        .await
+        .map_err(|error| Error::new(ErrorKind::Internal, "read the format of the data folder").because(error))?
 }
 
 /// Creates the topics, buckets and schemas of the platform that are missing. In a cluster `bootstrap apply` does this.

@@ -5,6 +5,8 @@
 
 use std::process::Command;
 
+use serde_json::json;
+
 use crate::support::Site;
 
 #[test]
@@ -17,7 +19,12 @@ fn data_folder_of_release_0_1_0_still_works() {
     // Read commands refuse an older format; commands that write migrate it after a backup.
     let untouched = site.run(["audit"]);
     assert!(untouched.code == 6 && untouched.stderr.contains("mfctl init"), "{untouched}");
+    let status = site.json(["db", "status"], &[4]);
+    assert_eq!(status["claim_fence"], json!({ "state": "not_migrated" }), "{status:#}");
+    assert!(status["format"].as_u64() < status["latest_format"].as_u64(), "{status:#}");
     site.json(["worker", "all", "--until-drained"], &[0]);
+    let status = site.json(["db", "status"], &[0]);
+    assert_eq!((&status["claim_fence"]["state"], &status["format"]), (&"holds".into(), &status["latest_format"]));
 
     let report = site.audit();
     assert_eq!((report["files"].as_u64(), report["enriched"].as_u64()), (Some(3), Some(2)), "{report:#}");

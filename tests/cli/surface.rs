@@ -75,6 +75,8 @@ pub(super) fn assert_snapshot(name: &str, site: &Site, text: &str) {
         (r"\d+(\.\d+)? ?/s", "[rate]"),
         (r"\d+ % full, [0-9.]+ [A-Z]iB free", "[room]"),
         (r"(ingest\.raw|media\.[a-z_]+):(\d):\d+", "$1:$2:[offset]"),
+        (r#""((latest_)?format)": \d+"#, "\"$1\": [number]"),
+        (r"\d+, the latest is \d+", "[format], the latest is [format]"),
         (r"\d+\.\d +nothing is left", "[seconds] nothing is left"),
         // The size varies with the number of digits of its timestamps.
         (r"\(json, \d+ B\)", "(json, [size])"),
@@ -125,6 +127,11 @@ fn ingest_and_worker_output() {
     assert_eq!(of_folder["actions"], of_files["actions"], "the sidecar is not a file to ingest");
     assert_eq!((&of_folder["discovered"], &of_folder["bytes"]), (&of_files["discovered"], &of_files["bytes"]));
     snapshot_both("worker-drained", &["worker", "all", "--until-drained"]);
+}
+
+#[test]
+fn db_output() {
+    snapshot_both("db-status", &["db", "status"]);
 }
 
 #[test]

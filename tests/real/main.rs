@@ -2,7 +2,8 @@
 //! the embedded profile that also run on a cluster, and tests of real servers.
 //!
 //! `make test-real` starts the servers and sets the variables that `make stack-env` prints. It skips `outages`, which break
-//! the servers for other tests: `make test-outages` runs them alone.
+//! the servers for other tests: `make test-outages` runs them alone. It skips `release_before` too, which needs the program of
+//! the release before: `make test-upgrade` builds it.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap ends the test with its error")]
 
@@ -84,6 +85,7 @@ mod open_transactions;
 mod outages;
 mod postgrest;
 mod proxy;
+mod release_before;
 mod runbooks;
 mod s3;
 mod schema_registry;

@@ -4,6 +4,7 @@ mod faults;
 mod migrations;
 pub mod server;
 mod speed;
+mod unfenced_claims;
 
 use std::sync::Arc;
 

@@ -42,10 +42,11 @@ pub struct Site {
 impl Site {
     /// On the embedded profile; in the binary of tests on real servers, on a platform of its own there.
     pub fn new() -> Self {
-        if ON_STACK { Self::on(stack::Platform::new(), &stack::Endpoints::direct()) } else { Self::empty() }
+        if ON_STACK { Self::on(stack::Platform::new(), &stack::Endpoints::direct()) } else { Self::embedded() }
     }
 
-    fn empty() -> Self {
+    /// On the embedded profile.
+    pub fn embedded() -> Self {
         let root = tempfile::Builder::new().prefix("mfctl-test-").tempdir().unwrap();
         std::fs::create_dir(root.path().join("home")).unwrap();
         Self { root, variables: Vec::new(), on_stack: None }
@@ -53,11 +54,15 @@ impl Site {
 
     /// On servers on which nothing has been prepared.
     pub fn unprepared() -> Self {
-        let mut site = Self::empty();
-        let platform = stack::Platform::new();
-        platform.write(&site.home(), &stack::Endpoints::direct());
+        Self::unprepared_on(stack::Platform::new(), &stack::Endpoints::direct()).with_database()
+    }
+
+    /// On a platform, on which nothing is prepared, with its servers at these addresses.
+    pub fn unprepared_on(platform: stack::Platform, at: &stack::Endpoints) -> Self {
+        let mut site = Self::embedded();
+        platform.write(&site.home(), at);
         site.on_stack = Some(platform);
-        site.with_database()
+        site
     }
 
     /// All tests share the database: on a new one, all but the first would find it being migrated.
@@ -70,10 +75,7 @@ impl Site {
 
     /// On a platform, created if it is missing, with its servers at these addresses.
     pub fn on(platform: stack::Platform, at: &stack::Endpoints) -> Self {
-        let mut site = Self::empty();
-        platform.write(&site.home(), at);
-        site.on_stack = Some(platform);
-        let site = site.with_database();
+        let site = Self::unprepared_on(platform, at).with_database();
         let made = site.run(["bootstrap", "apply", "--yes", "--quiet"]);
         assert_eq!(made.code, 0, "{made}");
         site
@@ -133,7 +135,12 @@ impl Site {
 
     /// A command without `MFCTL_DATA_DIR`.
     pub fn command_without_data_dir<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mfctl"));
+        self.command_of(Path::new(env!("CARGO_BIN_EXE_mfctl")), words)
+    }
+
+    /// A command of another build of mfctl, without `MFCTL_DATA_DIR`.
+    pub fn command_of<S: AsRef<OsStr>>(&self, program: &Path, words: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(program);
         command
             .args(words)
             .env_clear()

@@ -20,6 +20,8 @@ pub struct Endpoints {
     pub s3: String,
     pub postgrest: String,
     pub registry: String,
+    /// The catalog's database, with a role that may migrate it.
+    pub database: String,
     /// Further lines of `[profile.stack.kafka]`.
     pub kafka_lines: String,
 }
@@ -31,6 +33,7 @@ impl Endpoints {
             s3: env("STACK_S3"),
             postgrest: env("STACK_POSTGREST"),
             registry: env("STACK_REGISTRY"),
+            database: env("STACK_POSTGRES"),
             kafka_lines: String::new(),
         }
     }
@@ -42,6 +45,7 @@ impl Endpoints {
             s3: env("STACK_S3_TOXIC"),
             postgrest: env("STACK_POSTGREST_TOXIC"),
             registry: env("STACK_REGISTRY_TOXIC"),
+            database: env("STACK_POSTGRES"),
             kafka_lines: String::new(),
         }
     }
@@ -97,7 +101,7 @@ impl Platform {
         };
         let s3_key = secret("s3", &env("STACK_S3_SECRET_KEY"));
         let jwt = format!("file:{}", env("STACK_POSTGREST_JWT_SECRET"));
-        let admin = secret("database", &env("STACK_POSTGRES"));
+        let admin = secret("database", &at.database);
         let consul = secret("consul", &env("STACK_CONSUL_TOKEN"));
         let vault = secret("vault", &env("STACK_VAULT_TOKEN"));
         let name = &self.name;

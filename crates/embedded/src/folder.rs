@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::base::OpenMode;
 use super::base::{capacity, io_error};
-use super::db::Db;
+use super::db::{self, Db, FolderFormat};
 use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::ports::{Capacity, Error, ErrorKind, Result};
 
@@ -55,6 +55,14 @@ impl DataFolder {
         }
         let db = Db::open(&db_path, mode)?;
         Ok(Self { path: path.to_owned(), db })
+    }
+
+    /// The format of the folder at this path, which is not migrated. Blocking.
+    ///
+    /// # Errors
+    /// Those of [`db::folder_format`].
+    pub fn format(path: &Path) -> Result<FolderFormat> {
+        db::folder_format(&path.join("mfctl.db"))
     }
 
     /// See [`Db::complete`].

@@ -28,7 +28,7 @@ use mfctl_core::ports::{
 };
 
 pub use base::OpenMode;
-pub use db::Db;
+pub use db::{Db, FolderFormat};
 pub use folder::DataFolder;
 pub use log::EmbeddedLog;
 

@@ -47,7 +47,8 @@ pub struct DbMigrateReport {
 }
 
 pub async fn run(args: &Args, cx: &Context) -> Result<()> {
-    let (settings, admin) = super::open(cx).await?;
+    let settings = cx.settings()?;
+    let admin = super::open(&settings, cx).await?;
     let pending = admin.pending().await?;
     let database = admin.address().to_owned();
     if args.dry_run {

@@ -1,4 +1,4 @@
-//! `mfctl db`: the tables of a cluster's catalog, over a direct connection to PostgreSQL.
+//! `mfctl db`: the tables of the catalog; those of a cluster over a direct connection to PostgreSQL.
 
 pub mod migrate;
 pub mod status;
@@ -39,16 +39,15 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
 }
 
 /// The profile's database, whose address goes into the target line. No connection is opened yet.
-async fn open(cx: &Context) -> Result<(Settings, PostgresAdmin)> {
-    let settings = cx.settings()?;
-    let admin = connect::database(&settings, &cx.sources().env).await?.ok_or_else(|| no_database(&settings))?;
-    let mut target = Target::of(&settings);
+async fn open(settings: &Settings, cx: &Context) -> Result<PostgresAdmin> {
+    let admin = connect::database(settings, &cx.sources().env).await?.ok_or_else(|| no_database(settings))?;
+    let mut target = Target::of(settings);
     // Show the address itself, without its password, rather than the reference that holds it.
     for endpoint in target.endpoints.iter_mut().filter(|endpoint| endpoint.service == "database") {
         admin.address().clone_into(&mut endpoint.address);
     }
     cx.out().set_target(&target);
-    Ok((settings, admin))
+    Ok(admin)
 }
 
 fn no_database(settings: &Settings) -> Failure {

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use mfctl_core::domain::asset::AssetState;
 use mfctl_core::domain::job::{FileOutcome, FileRefusal, JobOutcome, RefusalKind};
-use mfctl_core::domain::{AssetId, ClaimState, EventId, GroupName, Revision, Secret, SourcePath, Stage, Tenant};
+use mfctl_core::domain::{AssetId, EventId, GroupName, Revision, Secret, SourcePath, Stage, Tenant};
 use mfctl_core::ports::{AssetFilter, Catalog, ClaimAnswer, ClaimRequest, ErrorKind, StagedRow, StateTransition};
 use mfctl_remote::postgrest::{PostgrestAuth, PostgrestCatalog};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::server::{Database, Server, TIMEOUT, jwt_secret, signed, token};
+use super::unfenced_claims::claim_as_before;
 use crate::contract::catalog::{asset_id, at, job, row};
 use crate::contract::catalog_claims::{Claimant, claim_request, epoch_request};
 use crate::contract::harness::{eventually, fails_as};
@@ -21,7 +22,7 @@ fn group() -> GroupName {
 }
 
 /// A member of the group, in the role of a worker.
-async fn claimant(server: &Server) -> Claimant {
+pub(super) async fn claimant(server: &Server) -> Claimant {
     let catalog: Arc<dyn Catalog> = Arc::new(server.catalog(server.as_service("default")));
     Claimant::assigned(&catalog, &group(), 1).await
 }
@@ -41,19 +42,19 @@ fn outcome(path: &str, outcome: FileOutcome) -> JobOutcome {
 }
 
 /// A token of the service role, as a string.
-fn service(tenant: &str) -> String {
+pub(super) fn service(tenant: &str) -> String {
     token(&json!({ "role": "mfctl_service", "tenant": tenant, "exp": 4_000_000_000_u64 }))
 }
 
 /// A row of the inbox as PostgREST takes it.
-fn inbox(n: u64, offset: i64) -> Value {
+pub(super) fn inbox(n: u64, offset: i64) -> Value {
     json!({
         "group_name": "mfctl.dev.persist", "asset_id": asset_id(n), "revision": 1, "owner_topic": "ingest.raw",
         "owner_partition": 0, "owner_offset": offset,
     })
 }
 
-const UPSERT: &str = "inbox?on_conflict=asset_id,group_name,revision,tenant\
+pub(super) const UPSERT: &str = "inbox?on_conflict=asset_id,group_name,revision,tenant\
                       &columns=group_name,asset_id,revision,owner_topic,owner_partition,owner_offset";
 
 #[tokio::test]
@@ -98,28 +99,6 @@ async fn answers_cut_short_by_db_max_rows_lose_no_claim_and_no_source() {
     assert_eq!(catalog.sources(asset_id(1), 7).await.unwrap().len(), 7);
 }
 
-/// A worker of the release before claims by an upsert, and expects the claim of a dead letter to be free.
-#[tokio::test]
-async fn release_without_epochs_claims_what_ended_as_a_dead_letter_and_nothing_else() {
-    let server = Server::start().await;
-    let member = claimant(&server).await;
-    member.claim(vec![claim_request(1, 10), claim_request(2, 11)]).await;
-    assert!(!member.end(&claim_request(1, 10), ClaimState::DeadLetterPending).await);
-    member.pass(12).await;
-    let service_token = service("default");
-    for _ in 0..2 {
-        let upsert = server
-            .request(Method::POST, UPSERT, Some(&service_token))
-            .header("prefer", "resolution=merge-duplicates, missing=default")
-            .json(&json!([inbox(1, 20), inbox(2, 21)]));
-        let (status, body) = server.send(upsert).await.unwrap();
-        assert!(status < 300, "{status} {body}");
-    }
-    let claims = "SELECT string_agg(owner_offset || ' ' || done || ' ' || (epoch IS NULL), ', ' ORDER BY owner_offset)
-                  FROM media.inbox";
-    assert_eq!(server.database.text(claims).await, "11 true false, 20 false true");
-}
-
 #[tokio::test]
 async fn case_15_missing_columns_take_their_defaults() {
     let server = Server::start().await;
@@ -144,7 +123,7 @@ async fn case_15_missing_columns_take_their_defaults() {
 #[tokio::test]
 async fn case_16_max_affected_needs_strict_handling() {
     let server = Server::start().await;
-    claimant(&server).await.claim((0..4).map(|n| claim_request(n, n as i64)).collect()).await;
+    claim_as_before(&server, &(0..4).map(|n| inbox(n, n as i64)).collect()).await;
     let service_token = service("default");
     let remove = |prefer: &'static str| {
         let path = "inbox?group_name=eq.mfctl.dev.persist";

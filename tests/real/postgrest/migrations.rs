@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use mfctl_core::ports::{ErrorKind, Migrations};
+use mfctl_core::ports::{ClaimFence, ErrorKind, Migrations};
 
 use super::server::{Database, ROLES, connect};
 
@@ -17,6 +17,8 @@ async fn migrations_are_applied_once_and_give_the_database_an_identity() {
     assert_eq!(applied, before.pending);
     let after = migrations.status().await.unwrap();
     assert_eq!((after.applied.len(), after.pending.len()), (applied.len(), 0));
+    assert_eq!(before.claim_fence, ClaimFence::NotMigrated);
+    assert!(matches!(after.claim_fence, ClaimFence::Holds { .. }), "{after:?}");
     assert!(migrations.migrate().await.unwrap().is_empty());
     let identity = migrations.identity().await.unwrap().unwrap();
     assert_eq!(migrations.status().await.unwrap().identity, Some(identity.clone()));

@@ -1,6 +1,7 @@
 //! Schema migrations of the catalog's database, where the catalog is in a database of its own.
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,24 @@ pub struct Migration {
     pub version: u32,
     /// Name of the migration.
     pub name: String,
+}
+
+/// Whether claims are fenced: whether what a member of a group claims is refused once another member has its partition.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum ClaimFence {
+    /// They are not: the catalog has no epochs yet. A migration adds them.
+    #[default]
+    NotMigrated,
+    /// They are, except those of workers of a release without epochs. Since when none of these has claimed is not known.
+    Unknown,
+    /// They are since this time: the last claim of a worker of a release without epochs, or the migration that began to record
+    /// it, if later. The time moves while such a worker runs.
+    Holds {
+        /// The time.
+        #[schemars(with = "String")]
+        since: Timestamp,
+    },
 }
 
 /// The migrations of a database.

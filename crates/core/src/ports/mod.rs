@@ -40,7 +40,7 @@ pub use event_log::{
     Subscription, TopicDescription, TopicSpec, TransactionalProducer,
 };
 pub use journal::{FileUpdate, JobFilter, JobJournal, JobLease, NewJob, PlannedFile};
-pub use migrations::{Migration, Migrations};
+pub use migrations::{ClaimFence, Migration, Migrations};
 pub use objects::{
     BucketAdmin, BucketChange, BucketEncryption, BucketPolicy, BucketUsage, ByteSource, Capacity, ContentDigest,
     CopyOutcome, ListedObject, LocalObject, ObjectInfo, ObjectListing, ObjectStore, PutOptions, UnfinishedUpload,

@@ -4,6 +4,7 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::{DataFolder, OpenMode};
+use mfctl_core::ports::ClaimFence;
 
 fn query_plan(connection: &Connection, sql: &str) -> String {
     let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
@@ -81,4 +82,69 @@ async fn process_of_an_earlier_format_claims_what_ended_as_a_dead_letter_and_not
     };
     let claims = folder.db().write("claim", move |tx| claim_as_before(tx).during("claim")).await.unwrap();
     assert_eq!(claims, "20 0 1, 11 1 0, 12 0 0");
+}
+
+/// The commit of such a process completes no claim under an epoch, and says nothing of a pending dead letter.
+#[tokio::test]
+async fn record_that_an_earlier_format_claims_again_holds_its_claim_without_an_epoch() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = DataFolder::open(data.path(), OpenMode::MayCreate).unwrap();
+    let claim_as_before = |connection: &Connection| {
+        connection.execute_batch(
+            "INSERT INTO media_inbox (group_id, asset_id, revision, topic_id, partition, \"offset\", epoch, dead_lettered)
+             VALUES (1, x'01', 1, 1, 0, 10, 7, 1), (1, x'02', 1, 1, 0, 11, 7, 1);
+             INSERT INTO media_inbox (group_id, asset_id, revision, topic_id, partition, \"offset\")
+             VALUES (1, x'01', 1, 1, 0, 10), (1, x'02', 1, 1, 0, 12) ON CONFLICT DO NOTHING",
+        )?;
+        let sql = "SELECT group_concat(\"offset\" || ' ' || (epoch IS NULL) || ' ' || coalesce(dead_lettered, 0), ', ')
+                   FROM (SELECT * FROM media_inbox ORDER BY asset_id)";
+        connection.query_row(sql, [], |row| row.get::<_, String>(0))
+    };
+    let claims = folder.db().write("claim", move |tx| claim_as_before(tx).during("claim")).await.unwrap();
+    assert_eq!(claims, "10 1 0, 11 0 1");
+}
+
+/// A process of an earlier format frees the claim of a dead letter, which another member may have taken since.
+#[tokio::test]
+async fn process_of_an_earlier_format_frees_only_claims_without_an_epoch() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = DataFolder::open(data.path(), OpenMode::MayCreate).unwrap();
+    let free_as_before = |connection: &Connection| {
+        connection.execute_batch(
+            "INSERT INTO media_inbox (group_id, asset_id, revision, topic_id, partition, \"offset\", epoch)
+             VALUES (1, x'01', 1, 1, 0, 10, 7), (1, x'02', 1, 1, 0, 11, NULL);
+             DELETE FROM media_inbox WHERE done = 0",
+        )?;
+        connection.query_row("SELECT group_concat(\"offset\") FROM media_inbox", [], |row| row.get::<_, String>(0))
+    };
+    let claims = folder.db().write("free", move |tx| free_as_before(tx).during("free")).await.unwrap();
+    assert_eq!(claims, "10");
+}
+
+#[tokio::test]
+async fn claims_are_fenced_since_the_last_one_of_an_earlier_format() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = DataFolder::open(data.path(), OpenMode::MayCreate).unwrap();
+    let set = async |sql: &'static str| {
+        folder.db().write("set", move |tx| tx.execute_batch(sql).during("set")).await.unwrap();
+        DataFolder::format(data.path()).unwrap().claim_fence
+    };
+    let since_of = |fence| match fence {
+        ClaimFence::Holds { since } => since,
+        other => panic!("{other:?}"),
+    };
+    let created = since_of(DataFolder::format(data.path()).unwrap().claim_fence);
+    let long_ago = "UPDATE meta SET value = '2020-01-02T03:04:05.678Z' WHERE key = 'last_unfenced_claim_at'";
+    let set_back = since_of(set(long_ago).await);
+    assert_eq!(set_back, "2020-01-02T03:04:05.678Z".parse().unwrap());
+    let under_an_epoch =
+        "INSERT INTO media_inbox (group_id, asset_id, revision, topic_id, partition, \"offset\", epoch)
+                          VALUES (1, x'01', 1, 1, 0, 10, 1)";
+    assert_eq!(since_of(set(under_an_epoch).await), set_back);
+    // It claims what another record holds, and gets nothing.
+    let as_before = "INSERT INTO media_inbox (group_id, asset_id, revision, topic_id, partition, \"offset\")
+                     VALUES (1, x'01', 1, 1, 0, 11) ON CONFLICT DO NOTHING";
+    assert!(since_of(set(as_before).await) >= created);
+    let unknown = set("DELETE FROM meta WHERE key = 'last_unfenced_claim_at'").await;
+    assert_eq!(unknown, ClaimFence::Unknown);
 }

@@ -49,6 +49,7 @@ const MIGRATIONS: &[SqlMigration] = &[
     SqlMigration { version: 12, sql: include_str!("../migrations/0012_claims.sql") },
     SqlMigration { version: 13, sql: include_str!("../migrations/0013_takedown.sql") },
     SqlMigration { version: 14, sql: include_str!("../migrations/0014_purged_takedowns.sql") },
+    SqlMigration { version: 15, sql: include_str!("../migrations/0015_unfenced_claims.sql") },
 ];
 
 /// The format this binary writes.
@@ -58,7 +59,7 @@ pub(super) const fn latest_version() -> u32 {
 
 /// The state of the file, from its header.
 #[derive(Debug, PartialEq, Eq)]
-enum FileFormat {
+pub(super) enum FileFormat {
     /// There is no file.
     Missing,
     /// The file has no version yet: another process is creating it, or died while it did.
@@ -97,7 +98,7 @@ pub(super) fn prepare(path: &Path, mode: OpenMode) -> Result<String> {
 }
 
 /// The error of opening a file whose header is mfctl's: what any such file has is missing or cannot be understood.
-fn as_damage(error: Error) -> Error {
+pub(super) fn as_damage(error: Error) -> Error {
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::Internal => {
             Error::new(ErrorKind::Corrupt, "open the data folder's file").because(error.full()).hint(RESTORE)
@@ -129,14 +130,14 @@ fn is_lost(path: &Path) -> bool {
     false
 }
 
-fn no_data_folder(path: &Path) -> Error {
+pub(super) fn no_data_folder(path: &Path) -> Error {
     let folder = path.parent().unwrap_or(path).shown();
     Error::new(ErrorKind::NotFound, format!("there is no data folder at {folder}"))
         .hint("create one with `mfctl init` or `mfctl ingest`, or name another with --data-dir")
 }
 
 /// `TooNew` if a later mfctl wrote the file, `Corrupt` if no mfctl did.
-fn reject_newer(format: FileFormat) -> Result<FileFormat> {
+pub(super) fn reject_newer(format: FileFormat) -> Result<FileFormat> {
     match format {
         FileFormat::Version(version) if version > latest_version() + MAX_LATER_FORMATS => {
             let message = format!("the data folder's file is damaged: its header has the impossible format {version}");
@@ -152,7 +153,7 @@ fn reject_newer(format: FileFormat) -> Result<FileFormat> {
 }
 
 /// Reads the header without SQLite, which would create files beside it.
-fn read_format(path: &Path) -> Result<FileFormat> {
+pub(super) fn read_format(path: &Path) -> Result<FileFormat> {
     for name in ["-wal", "-shm"] {
         require_file(&beside(path, name))?;
     }

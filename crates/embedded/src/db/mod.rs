@@ -10,6 +10,7 @@ mod commit_gate;
 mod commit_watch;
 mod connection;
 mod error;
+mod folder_format;
 mod migrate;
 mod read_pool;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use rusqlite::Connection;
 pub(crate) use commit_gate::ClosedGate;
 pub use commit_watch::CommitCursor;
 pub use error::{SqlContext, from_sql};
+pub use folder_format::{FolderFormat, folder_format};
 pub use migrate::missing_schema;
 
 use super::base::OpenMode;

@@ -33,6 +33,7 @@ pub(super) static SCRIPTS: &[MigrationScript] = scripts![
     8 "0008" "claims",
     9 "0009" "takedown",
     10 "0010" "purged_takedowns",
+    11 "0011" "unfenced_claims",
 ];
 
 impl MigrationScript {

@@ -11,7 +11,7 @@ use super::connection::{ConnectionTarget, DatabaseSession};
 use super::lock;
 use super::migrations::{MigrationScript, SCRIPTS};
 use super::status::{AppliedMigration, MigrationStatus};
-use mfctl_core::ports::{Error, ErrorKind, Migration, Result};
+use mfctl_core::ports::{ClaimFence, Error, ErrorKind, Migration, Result};
 
 /// A bounded wait for table locks, and no limit on how long a statement runs.
 const SESSION_SETTINGS: &str = "SET lock_timeout = '15s'; SET statement_timeout = 0; SET client_min_messages = warning;
@@ -113,7 +113,9 @@ async fn apply(target: &ConnectionTarget, session: &DatabaseSession, script: &Mi
 async fn read_status(target: &ConnectionTarget, session: &DatabaseSession) -> Result<MigrationStatus> {
     let what = "read the applied migrations";
     let failed = |error| target.error(&error, what);
-    let tables = "SELECT to_regclass('media.schema_migrations') IS NOT NULL, to_regclass('media.meta') IS NOT NULL";
+    let tables = "SELECT to_regclass('media.schema_migrations') IS NOT NULL, to_regclass('media.meta') IS NOT NULL,
+                         to_regclass('media.claim_epochs') IS NOT NULL,
+                         to_regclass('media.last_unfenced_claim') IS NOT NULL";
     let exists = session.query_one(tables, &[]).await.map_err(failed)?;
     let mut rows = Vec::new();
     if exists.get(0) {
@@ -128,6 +130,16 @@ async fn read_status(target: &ConnectionTarget, session: &DatabaseSession) -> Re
         let select = "SELECT value FROM media.meta WHERE key = 'identity'";
         status.identity = session.query_opt(select, &[]).await.map_err(failed)?.map(|row| row.get(0));
     }
+    status.claim_fence = match (exists.get(2), exists.get(3)) {
+        (_, true) => {
+            let select = "SELECT (extract(epoch FROM claimed_at) * 1000000)::bigint FROM media.last_unfenced_claim";
+            let row = session.query_opt(select, &[]).await.map_err(failed)?;
+            let since = row.and_then(|row| Timestamp::from_microsecond(row.get(0)).ok());
+            since.map_or(ClaimFence::Unknown, |since| ClaimFence::Holds { since })
+        }
+        (true, false) => ClaimFence::Unknown,
+        (false, false) => ClaimFence::NotMigrated,
+    };
     status.migrating = lock::holder(target, session).await?;
     Ok(status)
 }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::migrations::MigrationScript;
-use mfctl_core::ports::{Error, ErrorKind, Migration, Result};
+use mfctl_core::ports::{ClaimFence, Error, ErrorKind, Migration, Result};
 
 /// A row of `media.schema_migrations`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -42,6 +42,8 @@ pub struct MigrationStatus {
     pub unknown: Vec<AppliedMigration>,
     /// The session that is migrating now, as `application_name (pid 7)`.
     pub migrating: Option<String>,
+    /// Whether claims are fenced, and since when no worker of a release without epochs has claimed.
+    pub claim_fence: ClaimFence,
 }
 
 impl MigrationStatus {
