@@ -16,6 +16,7 @@ use crate::context::RawConsumer;
 use crate::enqueue::check_size;
 use crate::error::{LibrdkafkaError, kind_of};
 use crate::ffi::QueueWaker;
+use crate::prefetch::PrefetchLimits;
 use crate::topics::{TopicDirectory, metadata_deadline};
 use crate::transaction::NotCommitted;
 use crate::transaction_runner::{RunProgress, TransactionRunner};
@@ -76,7 +77,8 @@ impl KafkaMember {
         let instance = &subscription.instance;
         let runner = TransactionRunner::open(Arc::clone(&clients), format!("{group}.{instance}"))?;
         let what = || format!("join group {}", subscription.group);
-        let config = clients.config.member(&group, instance, subscription.session_timeout, partitions);
+        let prefetch = PrefetchLimits::new(subscription.prefetch_bytes, partitions);
+        let config = clients.config.member(&group, instance, subscription.session_timeout, prefetch);
         let created = config.create_with_context(clients.context());
         let consumer: Arc<RawConsumer> = Arc::new(created.map_err(|error| clients.error(what(), error))?);
         let waker = Arc::new(Notify::new());
