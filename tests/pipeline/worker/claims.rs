@@ -10,6 +10,7 @@ use mfctl_core::domain::names::topics;
 use mfctl_core::domain::{AssetId, NewRecord, Record, Stage};
 use tokio::sync::watch;
 
+use super::faulty_log::FaultyLog;
 use super::late_catalog::{CatalogWrite, LateCatalog};
 use super::platform::{Platform, ScriptedAction, until_drained};
 use crate::contract::harness::eventually;
@@ -165,6 +166,26 @@ async fn group_that_was_deleted_between_two_runs_emits_nothing_again() {
     platform.ports.log.delete_group(&Stage::Persist.group(&platform.env).unwrap()).await.unwrap();
     assert_eq!(ingest_again(&platform, &records).await.emitted, 0);
     platform.assert_each_emitted_once(&assets).await;
+}
+
+/// As after partitions were added: the group's commits in other partitions tell whether it has passed the records.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_are_asked_for_once_for_all_claims_of_a_batch_that_other_partitions_hold() {
+    let platform = Platform::new().await;
+    let texts: Vec<String> = (0..40).map(|at| format!("text {at}")).collect();
+    let (_, records): (Vec<AssetId>, Vec<NewRecord>) = platform.stage(&texts).await.into_iter().unzip();
+    platform.ports.log.publish(records.clone()).await.unwrap();
+    let fails = platform.scripted(|_, _| ScriptedAction::Fail(StepError::permanent("malformed", "no")));
+    assert_eq!(platform.drain(fails).await.summary.dead_lettered, 40);
+    let elsewhere = "UPDATE media_inbox SET done = 0, dead_lettered = NULL, epoch = epoch + 100,
+                         partition = (partition + 1) % 3, \"offset\" = 0";
+    execute(&platform, elsewhere);
+    platform.ports.log.publish(records).await.unwrap();
+    let log = FaultyLog::new(&platform.ports.log, []);
+    let ports = platform.worker_ports_on(Arc::clone(&log) as _);
+    let outcome = platform.run(Arc::new(platform.persist()), ports, until_drained()).await;
+    assert_eq!(outcome.summary.emitted, 40);
+    assert!(log.committed_calls() < 10, "{} calls", log.committed_calls());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -46,6 +46,8 @@ pub struct FaultyLog {
     max_outputs: usize,
     /// A commit with a larger record is refused.
     max_bytes: usize,
+    /// How often the group's commits were asked for.
+    committed_calls: AtomicUsize,
     /// The prefetch of the last subscription, in bytes.
     prefetch_bytes: AtomicUsize,
 }
@@ -72,8 +74,14 @@ impl FaultyLog {
             script: Arc::default(),
             max_outputs,
             max_bytes,
+            committed_calls: AtomicUsize::new(0),
             prefetch_bytes: AtomicUsize::new(0),
         }
+    }
+
+    /// How often the group's commits were asked for.
+    pub fn committed_calls(&self) -> usize {
+        self.committed_calls.load(Ordering::Relaxed)
     }
 
     /// The prefetch of the last subscription, in bytes.
@@ -228,6 +236,7 @@ impl EventLog for FaultyLog {
     }
 
     async fn committed(&self, group: &GroupName, partitions: &[TopicPartition]) -> Result<Vec<GroupCommit>> {
+        self.committed_calls.fetch_add(1, Ordering::Relaxed);
         self.inner.committed(group, partitions).await
     }
 
