@@ -122,9 +122,11 @@ impl<'a, S: PipelineStep> ClaimDoubts<'a, S> {
             .collect();
         tracing::info!(stage = %context.stage(), claims = claims.len(), first = %claims[0].owner,
             "looking in the log for what came of records that the group passed");
-        let (log, stage, group) = (context.ports.log.as_ref(), context.stage(), &context.group);
-        let search = || async { OutputSearch { log, stage, group }.find(&claims).await };
-        let evidence = context.call(&[Dependency::Log], "look for outputs", search).await?;
+        let (log, catalog) = (context.ports.log.as_ref(), context.ports.catalog.as_ref());
+        let (stage, group) = (context.stage(), &context.group);
+        let search = || async { OutputSearch { log, catalog, stage, group }.find(&claims).await };
+        let uses = &[Dependency::Log, Dependency::Catalog];
+        let evidence = context.call(uses, "look for outputs", search).await?;
         let mut outcomes = BTreeMap::new();
         let mut ends = Vec::new();
         let mut again: Vec<(usize, ClaimRequest)> = Vec::new();

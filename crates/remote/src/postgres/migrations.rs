@@ -12,18 +12,33 @@ pub(super) struct MigrationScript {
 }
 
 macro_rules! scripts {
-    ($($version:literal $name:literal),+ $(,)?) => {
+    ($($version:literal $file:literal),+ $(,)?) => {
         &[$( MigrationScript {
             version: $version,
-            name: $name,
-            sql: include_str!(concat!("migrations/000", $version, "_", $name, ".sql")),
+            name: without_number($file),
+            sql: include_str!(concat!("migrations/", $file, ".sql")),
         } ),+]
     };
 }
 
+/// The name of a file without its four digits: `base` of `0001_base`.
+const fn without_number(file: &'static str) -> &'static str {
+    file.split_at(5).1
+}
+
 /// All migrations, by version.
-pub(super) static SCRIPTS: &[MigrationScript] =
-    scripts![1 "base", 2 "tables", 3 "rules", 4 "calls", 5 "access", 6 "names", 7 "unread", 8 "claims", 9 "takedown"];
+pub(super) static SCRIPTS: &[MigrationScript] = scripts![
+    1 "0001_base",
+    2 "0002_tables",
+    3 "0003_rules",
+    4 "0004_calls",
+    5 "0005_access",
+    6 "0006_names",
+    7 "0007_unread",
+    8 "0008_claims",
+    9 "0009_takedown",
+    10 "0010_claim_folding",
+];
 
 impl MigrationScript {
     /// The SHA-256 of the SQL, in hex: it shows whether the script is the one that was applied.
