@@ -311,7 +311,7 @@ async fn database_drift_is_corrected_and_a_dirty_migration_refused() {
 
     database.execute(BEFORE_THE_LAST_MIGRATION).await;
     let drift = on(&["bootstrap", "drift", "platform"]);
-    assert!(drift.code == 4 && drift.stdout.contains("0010_claim_folding"), "{drift}");
+    assert!(drift.code == 4 && drift.stdout.contains("0012_claim_folding"), "{drift}");
     let corrected = on(&["bootstrap", "apply", "platform", "--yes"]);
     assert_eq!(corrected.code, 0, "{corrected}");
     assert_eq!(on(&["bootstrap", "drift", "platform"]).code, 0);

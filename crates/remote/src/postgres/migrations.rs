@@ -37,7 +37,7 @@ pub(super) static SCRIPTS: &[MigrationScript] = scripts![
     7 "0007_unread",
     8 "0008_claims",
     9 "0009_takedown",
-    10 "0010_claim_folding",
+    12 "0012_claim_folding",
 ];
 
 impl MigrationScript {
