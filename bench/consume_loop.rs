@@ -25,6 +25,7 @@ use mfctl::pipeline::worker::{
 };
 use mfctl_core::domain::asset::{AssetPaths, AssetSighting, AssetSource};
 use mfctl_core::domain::claim::EpochAnswer;
+use mfctl_core::domain::claim_folding::FoldLimits;
 use mfctl_core::domain::event::{EventEnvelope, IngestRaw, Metadata};
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::names::{Buckets, topics};
@@ -36,8 +37,9 @@ use mfctl_core::domain::{
 use mfctl_core::events::{EventCodec, schemas, topics as contract};
 use mfctl_core::ports::{
     self, AssetFilter, AssetOrder, Catalog, CatalogSummary, ClaimAnswer, ClaimBatch, ClaimEnd, ClaimedBatch,
-    CursorPage, DeadLetterFlag, EpochRequest, EventLog, FetchLimits, ObjectStore, PartitionFence, StagedAsset,
-    StagedRow, StateTransition, SystemClock, Takedown, TakedownRequest, UnreadCount,
+    CursorPage, DeadLetterFlag, EpochRequest, EventLog, FetchLimits, FoldedPage, ObjectStore, PartitionEnd,
+    PartitionEndSeen, PartitionFence, StagedAsset, StagedRow, StateTransition, SystemClock, Takedown, TakedownRequest,
+    UnreadCount,
 };
 use mfctl_core::stop::{Stop, StopReason, Stopper};
 use mfctl_core::telemetry::Metrics;
@@ -310,6 +312,19 @@ impl Catalog for SaysYes {
     }
     async fn assets(&self, ids: &[AssetId]) -> ports::Result<Vec<Asset>> {
         Ok(ids.iter().copied().map(asset).collect())
+    }
+    async fn fold_claims(
+        &self,
+        _: &GroupName,
+        _: &FoldLimits,
+        _: Option<AssetId>,
+        _: usize,
+    ) -> ports::Result<FoldedPage> {
+        unreachable!("no worker asks")
+    }
+    async fn see_partition_ends(&self, ends: Vec<PartitionEnd>) -> ports::Result<Vec<PartitionEndSeen>> {
+        let now = jiff::Timestamp::now();
+        Ok(ends.iter().map(|_| PartitionEndSeen { topic_since: now, end_since: now }).collect())
     }
     async fn advance(&self, _: Vec<StateTransition>) -> ports::Result<Vec<AssetId>> {
         Ok(Vec::new())

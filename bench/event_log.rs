@@ -64,6 +64,7 @@ async fn pass_on(log: &Arc<dyn EventLog>, from: &str, to: Option<&str>, batch: u
         topics: vec![topic(from)],
         instance: "bench".to_owned(),
         session_timeout: Duration::from_secs(10),
+        prefetch_bytes: 24 << 20,
     };
     let mut consumer = log.subscribe(subscription).await.unwrap();
     let limits = FetchLimits { max_records: batch, max_bytes: 16 << 20 };

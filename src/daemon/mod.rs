@@ -28,6 +28,7 @@ pub use passed_settings::{PassedValue, last_passed};
 pub use reload::FlagOverlay;
 pub use supervisor::{StageEnd, StageOutcome};
 
+use crate::ops::claim_folding::ClaimFolding;
 use crate::ops::setting_report::SettingAuthors;
 use crate::ops::target::{Target, TargetKind};
 use crate::settings::{Layers, Settings};
@@ -41,7 +42,7 @@ use mfctl_extract::sandbox::Parser;
 use reload::{ReloadableSettings, SettingsReloader, TrialRetry};
 use settings_gate::{CheckedAt, SettingsGate, TrialParse};
 use supervisor::Supervisor;
-use upkeep::{LagMonitor, RetentionJob};
+use upkeep::{GroupUpkeep, LagMonitor, RetentionJob};
 
 /// What the daemon runs, and until when.
 #[derive(Debug, Clone)]
@@ -101,9 +102,9 @@ impl Daemon {
             None => SettingAuthors::default(),
         };
         let reloadable = ReloadableSettings::new(&admitted, &authors, &self.metrics);
-        let retention = self.retention_job();
-        if let Some(retention) = &retention {
-            retention.run_once().await;
+        let is_embedded = self.target.kind == TargetKind::Embedded;
+        if is_embedded {
+            self.retention_job().run_once().await;
         }
         let mut supervisor = Supervisor::new(&self, reloadable.clone(), stop).await;
         for stage in &self.options.stages {
@@ -135,9 +136,17 @@ impl Daemon {
             background.spawn(listen::serve(listener, self.http_state(&supervisor)));
             background.spawn(self.lag_monitor().run());
         }
-        if let Some(retention) = retention {
-            background.spawn(retention.run_periodically());
+        if is_embedded {
+            background.spawn(self.retention_job().run_periodically());
         }
+        let members = supervisor.instances().into_iter();
+        let upkeep = GroupUpkeep {
+            ports: self.ports.clone(),
+            env: self.target.environment.clone(),
+            members: members.map(|(stage, instance)| (stage, instance, ClaimFolding::default())).collect(),
+            retention: (!is_embedded).then(|| self.retention_job()),
+        };
+        background.spawn(upkeep.run_periodically());
         // The background tasks are aborted when the set is dropped, after every stage has ended.
         supervisor.join_all().await
     }
@@ -153,14 +162,14 @@ impl Daemon {
         Ok(SettingsGate::new(&self.target.data_dir, trial, Arc::clone(&self.ports.clock)))
     }
 
-    /// Retention of the embedded profile; `None` in a cluster, whose servers have retention of their own.
-    fn retention_job(&self) -> Option<RetentionJob> {
+    /// In the embedded profile each process runs it, in a cluster one: see [`GroupUpkeep`].
+    fn retention_job(&self) -> RetentionJob {
         let days = u64::from(self.settings.retention.staging_days);
-        (self.target.kind == TargetKind::Embedded).then(|| RetentionJob {
+        RetentionJob {
             ports: self.ports.clone(),
             buckets: self.buckets.clone(),
             staging_retention: Duration::from_secs(days * 24 * 60 * 60),
-        })
+        }
     }
 
     fn http_state(&self, supervisor: &Supervisor<'_>) -> Arc<HttpState> {

@@ -1,11 +1,12 @@
-//! Periodic work of the daemon beside its stages: retention of the embedded profile, the measurement of lag, and the sweep of
-//! temporary folders that dead workers left.
+//! Periodic work of the daemon beside its stages: retention, the folding of claims, the measurement of lag, and the
+//! sweep of temporary folders that dead workers left.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior};
 
+use crate::ops::claim_folding::{ClaimFolding, does_periodic_work};
 use crate::ops::retention;
 use crate::pipeline::scratch;
 use mfctl_core::domain::names::Buckets;
@@ -14,11 +15,12 @@ use mfctl_core::domain::{EnvName, Stage, lag};
 use mfctl_core::ports::{self, Ports};
 use mfctl_core::telemetry::Metrics;
 
+/// Between two runs of retention, and of the folding of claims.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(600);
 const LAG_INTERVAL: Duration = Duration::from_secs(10);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Deletes expired records and staged objects.
+/// Deletes expired records and staged objects; in a cluster, aborts incomplete uploads.
 #[derive(Clone)]
 pub(super) struct RetentionJob {
     pub(super) ports: Ports,
@@ -55,6 +57,56 @@ impl RetentionJob {
         loop {
             ticks.tick().await;
             self.run_once().await;
+        }
+    }
+}
+
+/// The work that one member of each group does for all of its members.
+pub(super) struct GroupUpkeep {
+    pub(super) ports: Ports,
+    pub(super) env: EnvName,
+    /// The stages of this process, each with the name of its member and with what it has folded.
+    pub(super) members: Vec<(Stage, String, ClaimFolding)>,
+    /// What one process does for all of them; `None` where each does it.
+    pub(super) retention: Option<RetentionJob>,
+}
+
+impl GroupUpkeep {
+    /// Runs once per interval, the first time after one interval.
+    pub(super) async fn run_periodically(mut self) {
+        let mut ticks = ticks_every(RETENTION_INTERVAL);
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            self.run_once().await;
+        }
+    }
+
+    async fn run_once(&mut self) {
+        let now = self.ports.clock.now();
+        for (stage, instance, folding) in &mut self.members {
+            let Ok(group) = stage.group(&self.env) else { continue };
+            let (log, catalog) = (self.ports.log.as_ref(), self.ports.catalog.as_ref());
+            let work = async {
+                if !does_periodic_work(&log.members(&group).await?, *stage, instance) {
+                    return Ok(None);
+                }
+                folding.run(log, catalog, (*stage, &group), now).await.map(Some)
+            };
+            match work.await {
+                Ok(None) => {}
+                Ok(Some(claims)) => {
+                    if claims > 0 {
+                        tracing::info!(%stage, claims, "removed old claims");
+                    }
+                    if let Some(retention) = self.retention.as_ref().filter(|_| *stage == Stage::Persist) {
+                        retention.run_once().await;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%stage, error = %error.full(), "cannot remove old claims; retrying at the next run");
+                }
+            }
         }
     }
 }

@@ -1,7 +1,8 @@
-//! Operations on a running platform: audit, lag, retention, status, takedown, trace, verification, and the identity of the
-//! platform that a profile targets. Works through the ports; prints nothing.
+//! Operations on a running platform: audit, folding of claims, lag, retention, status, takedown, trace, verification,
+//! and the identity of the platform that a profile targets. Works through the ports; prints nothing.
 
 pub mod audit;
+pub mod claim_folding;
 mod digest;
 pub mod lag;
 pub mod notice;

@@ -3,6 +3,7 @@
 pub mod enrich;
 pub mod follow;
 pub mod ingest;
+pub(crate) mod partition_ends;
 pub mod persist;
 pub mod scratch;
 pub mod store_check;

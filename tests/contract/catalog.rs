@@ -49,6 +49,17 @@ macro_rules! catalog_suite {
                 random_requests_are_decided_by_the_rules,
             );
         }
+        mod claim_folding {
+            cases!($harness, crate::contract::catalog_claim_folding:
+                folded_claim_is_answered_as_done_whoever_asks,
+                claims_are_folded_by_their_age_too,
+                claim_stays_while_it_may_still_be_taken,
+                claims_are_folded_page_by_page_in_the_order_of_assets,
+                claim_that_is_folded_meanwhile_is_not_given,
+                random_claims_are_folded_by_the_rules,
+                end_of_a_partition_is_known_since_it_was_first_seen,
+            );
+        }
         mod takedowns {
             cases!($harness, crate::contract::catalog_takedowns:
                 takedown_is_recorded_once_and_its_facts_are_cleared,

@@ -18,9 +18,9 @@ use mfctl_core::ports::{
 use super::catalog::{CatalogFixture, asset_id, job, row};
 use super::harness::random;
 
-const INPUT: TopicName = TopicName::known("ingest.raw");
+pub const INPUT: TopicName = TopicName::known("ingest.raw");
 
-fn group(name: &str) -> GroupName {
+pub fn group(name: &str) -> GroupName {
     GroupName::new(format!("mfctl.dev.{name}")).unwrap()
 }
 
@@ -28,7 +28,7 @@ fn partition(number: u32) -> TopicPartition {
     TopicPartition::new(INPUT, number)
 }
 
-fn topic_id() -> Option<TopicId> {
+pub fn topic_id() -> Option<TopicId> {
     TopicId::new("topic-1").ok()
 }
 
@@ -38,7 +38,7 @@ pub fn claim_request(n: u64, offset: i64) -> ClaimRequest {
     ClaimRequest { asset_id: asset_id(n), revision: Revision::FIRST, owner, ground: ClaimGround::Delivered }
 }
 
-fn owner(offset: i64) -> ClaimOwner {
+pub fn owner(offset: i64) -> ClaimOwner {
     ClaimOwner { record: RecordAddress { topic: INPUT, partition: 0, offset }, topic_id: topic_id() }
 }
 
@@ -88,7 +88,7 @@ impl Claimant {
         self.catalog.claim(&self.group, batch).await.unwrap().answers
     }
 
-    async fn ask(&self, request: ClaimRequest) -> ClaimAnswer {
+    pub async fn ask(&self, request: ClaimRequest) -> ClaimAnswer {
         self.claim(vec![request]).await.remove(0)
     }
 
@@ -116,7 +116,7 @@ impl Claimant {
 }
 
 /// The offset and the state of the claim that refused a request.
-fn held(answer: &ClaimAnswer) -> (i64, ClaimState) {
+pub fn held(answer: &ClaimAnswer) -> (i64, ClaimState) {
     match answer {
         ClaimAnswer::Refused(held) => (held.claim.owner.record.offset, held.claim.state),
         other => panic!("{other:?}"),
@@ -335,6 +335,7 @@ impl From<ClaimAnswer> for ClaimAnswerKind {
             ClaimAnswer::Granted => Self::Granted,
             ClaimAnswer::Refused(held) => Self::Refused(held.claim),
             ClaimAnswer::Fenced => Self::Fenced,
+            ClaimAnswer::Folded => panic!("nothing was folded"),
         }
     }
 }

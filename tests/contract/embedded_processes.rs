@@ -75,6 +75,7 @@ async fn work(log: &dyn EventLog, name: &str) {
         topics: vec![topic("in")],
         instance: name.to_owned(),
         session_timeout: Duration::from_secs(3),
+        prefetch_bytes: 1 << 20,
     };
     let mut consumer = log.subscribe(subscription).await.unwrap();
     let end = Instant::now() + TIMEOUT;

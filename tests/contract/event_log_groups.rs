@@ -454,6 +454,7 @@ pub async fn subscribing_to_a_missing_topic_names_it(f: Fixture<dyn EventLog>) {
         topics: vec![topic("nowhere")],
         instance: "a".into(),
         session_timeout: Duration::from_secs(10),
+        prefetch_bytes: 1 << 20,
     };
     let Err(error) = f.port.subscribe(subscription).await else { panic!("it joined") };
     assert_eq!(error.kind(), ErrorKind::NotFound);

@@ -22,8 +22,13 @@ pub fn group() -> GroupName {
 }
 
 pub async fn join_with_session(log: &Arc<dyn EventLog>, instance: &str, session: Duration) -> Consumer {
-    let subscription =
-        Subscription { group: group(), topics: vec![topic("in")], instance: instance.into(), session_timeout: session };
+    let subscription = Subscription {
+        group: group(),
+        topics: vec![topic("in")],
+        instance: instance.into(),
+        session_timeout: session,
+        prefetch_bytes: 24 << 20,
+    };
     log.subscribe(subscription).await.unwrap()
 }
 

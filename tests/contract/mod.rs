@@ -6,6 +6,7 @@
 #[macro_use]
 pub mod harness;
 mod catalog;
+mod catalog_claim_folding;
 mod catalog_claims;
 mod catalog_lists;
 mod catalog_takedowns;

@@ -2,6 +2,7 @@
 
 mod added_partitions;
 mod audits;
+mod claim_folding;
 mod claims;
 mod cleanup;
 mod failures;

@@ -282,8 +282,12 @@ fn drift_in_topics_buckets_and_schemas_is_detected_and_corrected() {
 
 /// Undoes the last migration, as the restore of an older backup would.
 const BEFORE_THE_LAST_MIGRATION: &str = "
-    DROP FUNCTION media.take_down(json), media.mark_revisions_published(json);
-    ALTER TABLE media.takedowns DROP COLUMN purged_at;
+    DROP TRIGGER inbox_waits_for_folding ON media.inbox;
+    DROP TRIGGER inbox_folded_is_done ON media.inbox;
+    DROP FUNCTION media.wait_for_claim_folding(), media.inbox_waits_for_folding(), media.inbox_folded_is_done(),
+        media.fold_claims(json), media.see_partition_ends(json);
+    DROP TABLE media.partition_ends;
+    ALTER TABLE media.assets DROP COLUMN folded_claims;
     DELETE FROM media.schema_migrations WHERE version = 10";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -307,7 +311,7 @@ async fn database_drift_is_corrected_and_a_dirty_migration_refused() {
 
     database.execute(BEFORE_THE_LAST_MIGRATION).await;
     let drift = on(&["bootstrap", "drift", "platform"]);
-    assert!(drift.code == 4 && drift.stdout.contains("0010_purged_takedowns"), "{drift}");
+    assert!(drift.code == 4 && drift.stdout.contains("0012_claim_folding"), "{drift}");
     let corrected = on(&["bootstrap", "apply", "platform", "--yes"]);
     assert_eq!(corrected.code, 0, "{corrected}");
     assert_eq!(on(&["bootstrap", "drift", "platform"]).code, 0);

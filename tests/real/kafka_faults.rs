@@ -460,6 +460,7 @@ async fn case_12_paused_member_stays_in_the_group() {
         topics: vec![topic("in")],
         instance: "slow".into(),
         session_timeout: Duration::from_secs(6),
+        prefetch_bytes: 1 << 20,
     };
     let mut consumer = log.subscribe(subscription).await.unwrap();
     let owned: Vec<_> = assigned(&mut consumer, 2).await.into_iter().collect();
@@ -514,6 +515,7 @@ async fn member_evicted_during_a_revocation_loses_all_partitions() {
         topics: vec![topic("in")],
         instance: "silent".into(),
         session_timeout: Duration::from_secs(6),
+        prefetch_bytes: 1 << 20,
     };
     let mut silent = log.subscribe(subscription).await.unwrap();
     assigned(&mut silent, 4).await;

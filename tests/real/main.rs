@@ -16,6 +16,7 @@ mod contract {
     #[macro_use]
     pub mod harness;
     pub mod catalog;
+    pub mod catalog_claim_folding;
     pub mod catalog_claims;
     pub mod catalog_lists;
     pub mod catalog_takedowns;

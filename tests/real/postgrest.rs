@@ -1,6 +1,7 @@
 //! The catalog on a PostgREST-compatible server: its contract, and faults specific to it.
 
 mod faults;
+mod folded_claims;
 mod migrations;
 pub mod server;
 mod speed;
@@ -48,6 +49,17 @@ mod service {
             lower_generation_replaces_exactly_the_epoch_that_refused_it,
             concurrent_claims_agree_on_one_owner,
             random_requests_are_decided_by_the_rules,
+        );
+    }
+    mod claim_folding {
+        cases!(crate::postgrest::service_catalog, crate::contract::catalog_claim_folding:
+            folded_claim_is_answered_as_done_whoever_asks,
+            claims_are_folded_by_their_age_too,
+            claim_stays_while_it_may_still_be_taken,
+            claims_are_folded_page_by_page_in_the_order_of_assets,
+            claim_that_is_folded_meanwhile_is_not_given,
+            random_claims_are_folded_by_the_rules,
+            end_of_a_partition_is_known_since_it_was_first_seen,
         );
     }
     mod takedowns {

@@ -233,19 +233,19 @@ impl KafkaConfig {
         config
     }
 
-    /// A member of a group whose topics have this many partitions. `instance` is part of the client id, which brokers
+    /// A member of a group. `instance` is part of the client id, which brokers
     /// show to operators.
     pub(super) fn member(
         &self,
         group: &str,
         instance: &str,
         session_timeout: Duration,
-        partitions: usize,
+        prefetch: PrefetchLimits,
     ) -> ClientConfig {
         let session_ms = u64::try_from(session_timeout.as_millis())
             .unwrap_or(u64::MAX)
             .clamp(SESSION_TIMEOUT_MS.0, SESSION_TIMEOUT_MS.1);
-        let mut config = self.reading(PrefetchLimits::for_partitions(partitions));
+        let mut config = self.reading(prefetch);
         config
             .set("group.id", group)
             .set("client.id", format!("{}@{instance}", client_id()))
@@ -260,7 +260,7 @@ impl KafkaConfig {
     /// A reader without a group. librdkafka requires a `group.id` all the same; nothing is ever committed under it.
     pub(super) fn reader(&self, level: IsolationLevel) -> ClientConfig {
         // Few partitions are open at once, and each is read to its end.
-        let mut config = self.reading(PrefetchLimits::for_partitions(1));
+        let mut config = self.reading(PrefetchLimits::of_reader());
         if level == IsolationLevel::ReadUncommitted {
             config.set("isolation.level", "read_uncommitted");
         }
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn the_instance_is_part_of_the_client_id() {
         let config = KafkaConfig::new("profile.x.kafka", "localhost:9092");
-        let member = config.member("g", "host/0", Duration::from_secs(1), 6);
+        let member = config.member("g", "host/0", Duration::from_secs(1), PrefetchLimits::of_reader());
         assert_eq!(instance_of(member.get("client.id").unwrap()), "host/0");
         assert_eq!(instance_of("sarama@somewhere"), "sarama@somewhere");
         assert_eq!(member.get("session.timeout.ms"), Some("6000"), "the minimum that brokers accept");

@@ -121,8 +121,8 @@ impl ClientContext for KafkaContext {
 }
 
 impl ConsumerContext for KafkaContext {
-    /// Only queues the decision: the member answers it once its records in flight are settled. Until then librdkafka waits
-    /// and goes on sending heartbeats.
+    /// Only queues the decision: the member answers it once its records in flight are committed. Until then librdkafka
+    /// waits and goes on sending heartbeats.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let partitions = list.elements().iter().map(|at| (at.topic().to_owned(), at.partition())).collect();
         let is_assignment = code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;

@@ -11,19 +11,19 @@ use mfctl_core::ports::{Error, ErrorKind, Result};
 /// One ownership of a partition by this member. Ends when it is dropped: when the partition is released, lost or
 /// assigned again.
 #[derive(Debug, Default)]
-pub(super) struct OwnershipEpoch(Arc<()>);
+pub(super) struct Ownership(Arc<()>);
 
-/// Tells the thread that runs a transaction whether an [`OwnershipEpoch`] has ended.
+/// Tells the thread that runs a transaction whether an [`Ownership`] has ended.
 #[derive(Debug, Clone)]
-pub(super) struct EpochWatch(Weak<()>);
+pub(super) struct OwnershipWatch(Weak<()>);
 
-impl OwnershipEpoch {
-    pub(super) fn watch(&self) -> EpochWatch {
-        EpochWatch(Arc::downgrade(&self.0))
+impl Ownership {
+    pub(super) fn watch(&self) -> OwnershipWatch {
+        OwnershipWatch(Arc::downgrade(&self.0))
     }
 }
 
-impl EpochWatch {
+impl OwnershipWatch {
     pub(super) fn is_current(&self) -> bool {
         self.0.strong_count() > 0
     }
@@ -36,7 +36,7 @@ pub(super) struct OffsetCommit {
     pub(super) member_id: String,
     pub(super) offsets: TopicPartitionList,
     /// The ownership of each of these partitions when the commit was made.
-    pub(super) ownership: Vec<EpochWatch>,
+    pub(super) ownership: Vec<OwnershipWatch>,
 }
 
 impl OffsetCommit {
@@ -54,12 +54,12 @@ impl OffsetCommit {
             |metadata: &GroupMetadata| metadata.generation().is_some_and(|member| member.member_id == self.member_id);
         metadata
             .filter(|metadata| is_same_member(metadata) && self.is_owned())
-            .ok_or_else(|| Error::new(ErrorKind::Fenced, "settle: this member was evicted from its group"))
+            .ok_or_else(|| Error::new(ErrorKind::Fenced, "commit: this member was evicted from its group"))
     }
 
     /// Whether the member has owned the partitions without interruption since the commit was made.
     pub(super) fn is_owned(&self) -> bool {
-        self.ownership.iter().all(EpochWatch::is_current)
+        self.ownership.iter().all(OwnershipWatch::is_current)
     }
 }
 
@@ -68,11 +68,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn epoch_ends_when_its_partition_is_assigned_again() {
-        let mut epoch = OwnershipEpoch::default();
-        let watch = epoch.watch();
+    fn ownership_ends_when_its_partition_is_assigned_again() {
+        let mut ownership = Ownership::default();
+        let watch = ownership.watch();
         assert!(watch.is_current());
-        epoch = OwnershipEpoch::default();
-        assert!(!watch.is_current() && epoch.watch().is_current());
+        ownership = Ownership::default();
+        assert!(!watch.is_current() && ownership.watch().is_current());
     }
 }

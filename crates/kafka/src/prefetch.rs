@@ -3,12 +3,19 @@
 //! With a queue for each partition, `queued.max.messages.kbytes` limits each partition, and cannot be changed later. So
 //! a member's budget is divided by the number of partitions that may be assigned to it. A partition may exceed its
 //! share by one fetch, which is limited before it is decompressed and small in comparison, or by one batch of records,
-//! which a broker returns whatever its size.
+//! which a broker returns whatever its size. A batch has up to the `max.message.bytes` of the topic on the wire, and 1
+//! MB in memory where mfctl or another librdkafka with the default `batch.size` produced it. So the bound is
+//!
+//! ```text
+//! partitions × max(share + fetch, largest batch)
+//! ```
+//!
+//! of those partitions that have a backlog. Measured for a member of 256 partitions with a budget of 24 MiB that
+//! consumes nothing, as the memory of its process: 78 MiB with batches of 16 KiB, 316 MiB with batches of 1 MB. A lower
+//! bound would take fewer partitions that are fetched at a time, by pausing the others.
 
 use mfctl_core::domain::record_limits::MAX_RECORD_BYTES;
 
-/// The budget of one consumer for all its partitions.
-const CONSUMER_BYTES: usize = 24 << 20;
 /// The most for one partition, however few there are.
 const MAX_PARTITION_BYTES: usize = 4 << 20;
 /// How much of a partition's share is one fetch.
@@ -26,13 +33,18 @@ pub(super) struct PrefetchLimits {
 }
 
 impl PrefetchLimits {
-    /// The limits of a consumer that may read all of this many partitions.
-    pub(super) fn for_partitions(partitions: usize) -> Self {
-        let share = (CONSUMER_BYTES / partitions.max(1)).min(MAX_PARTITION_BYTES);
+    /// The limits of a consumer that may read all of this many partitions and prefetch this many bytes in all.
+    pub(super) fn new(budget_bytes: usize, partitions: usize) -> Self {
+        let share = (budget_bytes / partitions.max(1)).min(MAX_PARTITION_BYTES);
         Self {
             queued_kib: (share >> 10).max(1),
             fetch_bytes: (share / FETCHES_PER_SHARE).clamp(MIN_FETCH_BYTES, MAX_RECORD_BYTES),
         }
+    }
+
+    /// The limits of a reader of few partitions, each of which is read to its end.
+    pub(super) fn of_reader() -> Self {
+        Self::new(MAX_PARTITION_BYTES, 1)
     }
 }
 
@@ -51,9 +63,10 @@ mod tests {
     use crate::config::KafkaConfig;
 
     const PARTITIONS: i32 = 16;
+    const BUDGET_BYTES: usize = 6 << 20;
     const RECORD_BYTES: usize = 16 << 10;
     /// Twice the budget in all.
-    const RECORDS_PER_PARTITION: usize = 2 * CONSUMER_BYTES / PARTITIONS as usize / RECORD_BYTES;
+    const RECORDS_PER_PARTITION: usize = 2 * BUDGET_BYTES / PARTITIONS as usize / RECORD_BYTES;
     const TIMEOUT: Duration = Duration::from_secs(60);
 
     /// Counts the bytes in the queues of all partitions, and the statistics since that number last changed.
@@ -98,7 +111,8 @@ mod tests {
     fn member_that_consumes_nothing_prefetches_within_its_budget() {
         let mock = MockCluster::new(1).unwrap();
         fill_topic(&mock);
-        let mut config = KafkaConfig::new("x", mock.bootstrap_servers()).member("g", "a", TIMEOUT, PARTITIONS as usize);
+        let limits = PrefetchLimits::new(BUDGET_BYTES, PARTITIONS as usize);
+        let mut config = KafkaConfig::new("x", mock.bootstrap_servers()).member("g", "a", TIMEOUT, limits);
         config.set("statistics.interval.ms", "100");
         let queued = QueueStatistics::default();
         let consumer: Arc<BaseConsumer<_>> = Arc::new(config.create_with_context(queued.clone()).unwrap());
@@ -109,25 +123,26 @@ mod tests {
         consumer.assign(&all).unwrap();
         let queues: Vec<_> =
             (0..PARTITIONS).map(|partition| consumer.split_partition_queue("in", partition).unwrap()).collect();
-        let limits = PrefetchLimits::for_partitions(queues.len());
         let end = Instant::now() + TIMEOUT;
         while queued.0.bytes.load(Ordering::Relaxed) == 0 || queued.0.unchanged.load(Ordering::Relaxed) < 5 {
             assert!(Instant::now() < end, "it goes on fetching");
             assert!(consumer.poll(Duration::from_millis(20)).is_none());
         }
         let bytes = usize::try_from(queued.0.bytes.load(Ordering::Relaxed)).unwrap();
-        assert!(bytes >= CONSUMER_BYTES / 2, "{bytes} bytes are too few to keep a worker busy");
+        assert!(bytes >= BUDGET_BYTES / 2, "{bytes} bytes are too few to keep a worker busy");
         let bound = queues.len() * ((limits.queued_kib << 10) + limits.fetch_bytes);
         assert!(bytes <= bound, "{bytes} bytes, and not {bound} at most");
     }
 
     #[test]
     fn few_partitions_have_the_greatest_share() {
-        let limits = |partitions| PrefetchLimits::for_partitions(partitions);
+        let limits = |partitions| PrefetchLimits::new(24 << 20, partitions);
         assert_eq!(limits(1), PrefetchLimits { queued_kib: 4096, fetch_bytes: MAX_RECORD_BYTES });
         assert_eq!(limits(6), limits(1), "a topic's default number of partitions");
         assert_eq!(limits(256), PrefetchLimits { queued_kib: 96, fetch_bytes: 24 << 10 });
         assert_eq!(limits(1 << 20), PrefetchLimits { queued_kib: 1, fetch_bytes: MIN_FETCH_BYTES });
         assert_eq!(limits(0), limits(1));
+        assert_eq!(PrefetchLimits::new(12 << 20, 128), limits(256), "half the budget for half the partitions");
+        assert_eq!(PrefetchLimits::of_reader(), limits(1));
     }
 }

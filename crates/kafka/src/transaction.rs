@@ -146,7 +146,7 @@ impl KafkaTransactionalProducer {
             };
             let begin = || Attempts::new(Instant::now() + REBALANCE_TIMEOUT, REBALANCE_BACKOFF);
             if self.heartbeat.is_abandoned() || !retries.get_or_insert_with(begin).pause_blocking() {
-                let what = "settle while the group rebalances";
+                let what = "commit while the group rebalances";
                 return Err(NotCommitted::Failed(self.clients.error(what, error)));
             }
         }
@@ -381,7 +381,7 @@ impl AttemptError {
         match self {
             Self::NotCommitted(error) => error,
             Self::Rebalancing(error) => {
-                let message = "settle: the group has moved to another generation";
+                let message = "commit: the group has moved to another generation";
                 NotCommitted::Failed(Error::new(ErrorKind::Fenced, message).because(error))
             }
         }

@@ -58,13 +58,31 @@ fn parse_suite(source: &str) -> Option<Suite> {
     let about: Vec<&str> = source.lines().map_while(|line| line.strip_prefix("//! ")).collect();
     let about = about.join(" ").split(". ").next()?.trim_end_matches('.').to_owned();
     let name = source.split("macro_rules! ").nth(1)?.split_whitespace().next()?.to_owned();
-    let list = source.split("cases!($harness, crate::contract::").nth(1)?.split(");").next()?;
-    let (_, cases) = list.split_once(':')?;
-    let cases = cases.split(',').map(str::trim).filter(|case| !case.is_empty()).map(str::to_owned).collect();
-    Some(Suite { about, name, cases })
+    let lists = source.split("cases!($harness, crate::contract::").skip(1);
+    let lists = lists.filter_map(|list| list.split(");").next()?.split_once(':'));
+    let cases = lists.flat_map(|(_, cases)| cases.split(',')).map(str::trim).filter(|case| !case.is_empty());
+    let cases: Vec<String> = cases.map(str::to_owned).collect();
+    (!cases.is_empty()).then_some(Suite { about, name, cases })
 }
 
 /// Whether a source runs the suite without defining it.
 fn runs(source: &str, suite: &str) -> bool {
     source.contains(&format!("{suite}!(")) && !source.contains(&format!("macro_rules! {suite} "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suite_has_the_cases_of_each_of_its_modules() {
+        let source = "//! The contract of `Port`: this. And that.\n\nmacro_rules! port_suite {\n\
+            ($harness:path) => {\n\
+            mod writes { cases!($harness, crate::contract::port:\n first_case,\n second_case,\n); }\n\
+            mod lists { cases!($harness, crate::contract::port_lists: third_case); }\n};\n}\n";
+        let suite = parse_suite(source).unwrap();
+        assert_eq!((suite.about.as_str(), suite.name.as_str()), ("The contract of `Port`: this", "port_suite"));
+        assert_eq!(suite.cases, ["first_case", "second_case", "third_case"]);
+        assert!(parse_suite("//! Helpers.\n").is_none());
+    }
 }

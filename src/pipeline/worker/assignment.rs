@@ -37,11 +37,11 @@ impl<W, D> WorkerAssignment<W, D> {
         for at in partitions {
             self.membership.forget(&at);
             self.fences.remove(&at);
-            let epoch = self.tracker.assign(at.clone());
+            let number = self.tracker.assign(at.clone());
             if worker_drains {
                 self.tracker.drain(&at);
             }
-            self.intake.push_assigned(UnfencedPartition { assignment: assignment(at, epoch), replaces: None });
+            self.intake.push_assigned(UnfencedPartition { assignment: assignment(at, number), replaces: None });
         }
     }
 
@@ -90,7 +90,7 @@ impl<W, D> WorkerAssignment<W, D> {
             return None;
         }
         let Self { membership, tracker, intake, fences } = self;
-        intake.start(tasks_idle, membership.generation(), fences, |at| tracker.consuming_epoch(at))
+        intake.start(tasks_idle, membership.generation(), fences, |at| tracker.consuming_assignment(at))
     }
 
     /// Drops all records in flight, to consume again from the committed offsets, under new claim epochs: what a task still asks
@@ -100,8 +100,10 @@ impl<W, D> WorkerAssignment<W, D> {
         self.membership.rewind_before_poll();
         self.fences.clear();
         let reassigned = self.tracker.reassign_all().into_iter();
-        let unfenced = reassigned
-            .map(|(at, epoch)| UnfencedPartition { replaces: replaces.remove(&at), assignment: assignment(at, epoch) });
+        let unfenced = reassigned.map(|(at, number)| UnfencedPartition {
+            replaces: replaces.remove(&at),
+            assignment: assignment(at, number),
+        });
         self.intake.reset(unfenced.collect());
         self.membership.revoking().for_each(|at| self.tracker.drain(at));
         if worker_drains {
@@ -116,6 +118,6 @@ impl<W, D> WorkerAssignment<W, D> {
 }
 
 /// Names an assignment of a partition.
-fn assignment(at: TopicPartition, epoch: u64) -> RecordTicket {
-    RecordTicket { at, epoch, offset: 0 }
+fn assignment(at: TopicPartition, number: u64) -> RecordTicket {
+    RecordTicket { at, assignment: number, offset: 0 }
 }

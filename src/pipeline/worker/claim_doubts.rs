@@ -4,11 +4,12 @@
 //! its topic was recreated. Then the log tells what came of it. Only if neither its output nor its dead letter is there, and
 //! nothing is hidden, does the waiting record take the claim.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::WorkerContext;
 use super::output_search::{DoubtfulClaim, OutputEvidence, OutputSearch};
 use super::step::PipelineStep;
+use mfctl_core::domain::claim::StoredClaim;
 use mfctl_core::domain::{ClaimEpoch, ClaimGround, ClaimOwner, ClaimState, TopicPartition};
 use mfctl_core::ports::{self, ClaimAnswer, ClaimBatch, ClaimEnd, ClaimRequest, Dependency, HeldClaim, PartitionFence};
 
@@ -48,53 +49,63 @@ impl<'a, S: PipelineStep> ClaimDoubts<'a, S> {
         answers: &[ClaimAnswer],
     ) -> ports::Result<BTreeMap<usize, DoubtOutcome>> {
         let mut doubtful = Vec::new();
+        let mut elsewhere = Vec::new();
         for (index, (request, answer)) in requests.iter().zip(answers).enumerate() {
-            if let ClaimAnswer::Refused(held) = answer
-                && !held.claim.state.is_done()
-                && self.is_passed(request, held).await?
-            {
-                doubtful.push(DoubtfulRequest { index, request: request.clone(), held: held.clone() });
+            let ClaimAnswer::Refused(held) = answer else { continue };
+            if held.claim.state.is_done() {
+                continue;
+            }
+            let one = || DoubtfulRequest { index, request: request.clone(), held: held.clone() };
+            match self.is_passed_here(request, held) {
+                Some(true) => doubtful.push(one()),
+                Some(false) => {}
+                None => elsewhere.push(one()),
             }
         }
+        doubtful.extend(self.passed_elsewhere(elsewhere).await?);
         if doubtful.is_empty() {
             return Ok(BTreeMap::new());
         }
         self.decide_by_log(doubtful).await
     }
 
-    /// Whether the group has passed the record that holds a claim, without an end that the catalog knows.
-    async fn is_passed(&self, request: &ClaimRequest, held: &HeldClaim) -> ports::Result<bool> {
+    /// Whether the group has passed the record that holds a claim, without an end that the catalog knows. `None`: that
+    /// depends on the group's commit in another partition.
+    fn is_passed_here(&self, request: &ClaimRequest, held: &HeldClaim) -> Option<bool> {
         let holder = &held.claim.owner;
         let at = request.owner.topic_partition();
-        let Some(fence) = self.fences.iter().find(|fence| fence.at == at) else { return Ok(false) };
+        let Some(fence) = self.fences.iter().find(|fence| fence.at == at) else { return Some(false) };
         if holder.topic_id.is_some() && fence.topic_id.is_some() && holder.topic_id != fence.topic_id {
-            return Ok(true);
+            return Some(true);
         }
         if holder.record.topic != request.owner.topic {
-            return Ok(true);
+            return Some(true);
         }
-        let holder_at = holder.record.topic_partition();
-        if holder_at == at {
-            // What was claimed under this epoch is in progress here, and what comes later will be. An earlier record would have
-            // been claimed again under this epoch, had it been delivered.
-            return Ok(held.claim.epoch != Some(fence.epoch) && holder.record.offset <= request.owner.offset);
-        }
-        self.is_passed_elsewhere(&holder_at, holder.record.offset, held.claim.epoch).await
+        // What was claimed under this epoch is in progress here, and what comes later will be. An earlier record would
+        // have been claimed again under this epoch, had it been delivered.
+        let is_earlier = held.claim.epoch != Some(fence.epoch) && holder.record.offset <= request.owner.offset;
+        (holder.record.topic_partition() == at).then_some(is_earlier)
     }
 
-    /// Whether the group has passed a record in another partition of the topic, as after partitions were added.
-    async fn is_passed_elsewhere(
-        &self,
-        at: &TopicPartition,
-        offset: i64,
-        epoch: Option<ClaimEpoch>,
-    ) -> ports::Result<bool> {
+    /// Those of these claims whose record the group has passed in another partition of the topic, as after partitions
+    /// were added.
+    async fn passed_elsewhere(&self, mut claims: Vec<DoubtfulRequest>) -> ports::Result<Vec<DoubtfulRequest>> {
         let context = self.context;
-        let partitions = [at.clone()];
+        let partition_of = |claim: &DoubtfulRequest| claim.held.claim.owner.record.topic_partition();
+        let partitions: Vec<TopicPartition> =
+            claims.iter().map(partition_of).collect::<BTreeSet<_>>().into_iter().collect();
+        if partitions.is_empty() {
+            return Ok(claims);
+        }
         let committed = || context.ports.log.committed(&context.group, &partitions);
         let commits = context.call(&[Dependency::Log], "look at the group's offsets", committed).await?;
-        // A commit of the same epoch is completed by whoever is assigned the partition next.
-        Ok(commits.first().is_some_and(|commit| offset < commit.offset && commit.epoch != epoch))
+        claims.retain(|claim| {
+            let StoredClaim { owner, epoch, .. } = &claim.held.claim;
+            let commit = commits.iter().find(|commit| commit.at == partition_of(claim));
+            // A commit of the same epoch is completed by whoever is assigned the partition next.
+            commit.is_some_and(|commit| owner.record.offset < commit.offset && commit.epoch != *epoch)
+        });
+        Ok(claims)
     }
 
     async fn decide_by_log(&self, doubtful: Vec<DoubtfulRequest>) -> ports::Result<BTreeMap<usize, DoubtOutcome>> {
@@ -111,9 +122,11 @@ impl<'a, S: PipelineStep> ClaimDoubts<'a, S> {
             .collect();
         tracing::info!(stage = %context.stage(), claims = claims.len(), first = %claims[0].owner,
             "looking in the log for what came of records that the group passed");
-        let (log, stage, group) = (context.ports.log.as_ref(), context.stage(), &context.group);
-        let search = || async { OutputSearch { log, stage, group }.find(&claims).await };
-        let evidence = context.call(&[Dependency::Log], "look for outputs", search).await?;
+        let (log, catalog) = (context.ports.log.as_ref(), context.ports.catalog.as_ref());
+        let (stage, group) = (context.stage(), &context.group);
+        let search = || async { OutputSearch { log, catalog, stage, group }.find(&claims).await };
+        let uses = &[Dependency::Log, Dependency::Catalog];
+        let evidence = context.call(uses, "look for outputs", search).await?;
         let mut outcomes = BTreeMap::new();
         let mut ends = Vec::new();
         let mut again: Vec<(usize, ClaimRequest)> = Vec::new();

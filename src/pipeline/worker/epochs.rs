@@ -6,6 +6,7 @@ use super::context::WorkerContext;
 use super::fences::UnfencedPartition;
 use super::step::PipelineStep;
 use super::tracker::RecordTicket;
+use crate::pipeline::partition_ends::see_partition_ends;
 use mfctl_core::domain::claim::{EpochAnswer, MintRequest, MintedEpoch};
 use mfctl_core::domain::{GroupGeneration, TopicId, TopicPartition};
 use mfctl_core::ports::{self, Dependency, EpochRequest, GroupCommit, PartitionFence, PassedRecords};
@@ -30,6 +31,7 @@ pub(super) async fn mint_epochs<S: PipelineStep>(
     if partitions.is_empty() {
         return Ok(MintedEpochs::default());
     }
+    see_written_topics(context).await?;
     let topic_id = topic_id(context).await?;
     let names: Vec<TopicPartition> = partitions.iter().map(|partition| partition.assignment.at.clone()).collect();
     let committed = || context.ports.log.committed(&context.group, &names);
@@ -62,6 +64,14 @@ pub(super) async fn mint_epochs<S: PipelineStep>(
         }
     }
     Ok(minted)
+}
+
+/// Tells the catalog where the topics that the stage writes end, before the first claim: see [`super::output_search`].
+async fn see_written_topics<S: PipelineStep>(context: &WorkerContext<S>) -> ports::Result<()> {
+    let topics = [context.stage().output(), context.stage().input().dead_letters()];
+    let (log, catalog) = (context.ports.log.as_ref(), context.ports.catalog.as_ref());
+    let see = || see_partition_ends(log, catalog, &topics);
+    context.call(&[Dependency::Log, Dependency::Catalog], "look where topics end", see).await.map(drop)
 }
 
 /// The id of the stage's input.

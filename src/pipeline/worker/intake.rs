@@ -239,7 +239,7 @@ impl<S: PipelineStep> RecordIntake<S> {
         match outcome {
             DoubtOutcome::Answered(ClaimAnswer::Granted) => {}
             DoubtOutcome::Answered(ClaimAnswer::Fenced) => return None,
-            DoubtOutcome::Answered(ClaimAnswer::Refused(_)) => {
+            DoubtOutcome::Answered(ClaimAnswer::Refused(_) | ClaimAnswer::Folded) => {
                 return Some(Admission::Finished(RecordOutcome::Duplicate));
             }
             DoubtOutcome::InDoubt { holder, reason } => {

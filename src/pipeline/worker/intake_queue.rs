@@ -40,8 +40,8 @@ impl IntakeQueue {
         self.backlog.extend(records);
     }
 
-    /// A partition was assigned: an epoch is to be minted for it, and the claims below its committed offset are to be
-    /// completed.
+    /// A partition was assigned: a claim epoch is to be minted for it, and the claims below its committed offset are to
+    /// be completed.
     pub(super) fn push_assigned(&mut self, partition: UnfencedPartition) {
         self.assigned.push(partition);
     }
@@ -63,14 +63,14 @@ impl IntakeQueue {
     }
 
     /// Idle → Running, with a batch, when there is something to take in. Commits alone are handed over only when no task
-    /// runs (`tasks_idle`); otherwise they wait for records. Records of partitions without an epoch, which drain or are not
-    /// assigned, are dropped.
+    /// runs (`tasks_idle`); otherwise they wait for records. Records of partitions without an assignment, which drain
+    /// or are not assigned, are dropped.
     pub(super) fn start(
         &mut self,
         tasks_idle: bool,
         member: Option<GroupGeneration>,
         fences: &ClaimFences,
-        epoch_of: impl Fn(&TopicPartition) -> Option<u64>,
+        assignment_of: impl Fn(&TopicPartition) -> Option<u64>,
     ) -> Option<IntakeBatch> {
         let hand_over_commits = tasks_idle && !self.passed.is_empty();
         let is_empty = self.backlog.is_empty() && self.assigned.is_empty() && !hand_over_commits;
@@ -80,8 +80,8 @@ impl IntakeQueue {
         self.state = IntakeState::Running;
         let records = std::mem::take(&mut self.backlog).into_iter().filter_map(|record| {
             let at = record.topic_partition();
-            let epoch = epoch_of(&at)?;
-            Some((RecordTicket { at, epoch, offset: record.address.offset }, record))
+            let assignment = assignment_of(&at)?;
+            Some((RecordTicket { at, assignment, offset: record.address.offset }, record))
         });
         let records: Vec<(RecordTicket, Record)> = records.collect();
         Some(IntakeBatch {

@@ -83,6 +83,7 @@ pub async fn run<S: PipelineStep>(
         topics: vec![stage.input()],
         instance: options.instance.clone(),
         session_timeout: options.session_timeout,
+        prefetch_bytes: options.memory.prefetch_bytes(),
     };
     let join = || async {
         ports.codec.prepare(&stage.input()).await?;

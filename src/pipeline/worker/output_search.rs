@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use crate::pipeline::partition_ends::{SeenPartition, see_partition_ends};
 use mfctl_core::domain::dead_letter::DeadLetterInfo;
 use mfctl_core::domain::event::header;
 use mfctl_core::domain::{
     AssetId, ClaimOwner, EventId, GroupName, Record, Revision, Stage, Timestamp, TopicName, TopicPartition,
 };
 use mfctl_core::events::pager::Pager;
-use mfctl_core::ports::{EventLog, FetchLimits, HiddenRecords, PartitionOffsets, Result};
+use mfctl_core::ports::{Catalog, EventLog, FetchLimits, HiddenRecords, PartitionEndSeen, PartitionOffsets, Result};
 use mfctl_core::wait::{Backoff, wait_until};
 
 /// How far the clocks of two hosts, or of a host and the catalog, may be apart.
@@ -48,6 +49,7 @@ pub(super) enum OutputEvidence {
 /// Searches a stage's output and dead-letter topics.
 pub(super) struct OutputSearch<'a> {
     pub(super) log: &'a dyn EventLog,
+    pub(super) catalog: &'a dyn Catalog,
     pub(super) stage: Stage,
     pub(super) group: &'a GroupName,
 }
@@ -55,55 +57,71 @@ pub(super) struct OutputSearch<'a> {
 impl OutputSearch<'_> {
     /// The evidence about each of these claims, in order. Reads the topics once, from the earliest claim on.
     pub(super) async fn find(&self, claims: &[DoubtfulClaim]) -> Result<Vec<OutputEvidence>> {
-        let since = claims.iter().map(|claim| claim.claimed_at).min().flatten();
-        let since = since.map(|claimed_at| claimed_at.saturating_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN));
+        let since = claims.iter().map(|claim| claim.claimed_at).min().flatten().map(with_clock_skew);
         let output = self.stage.output();
         let dead_letters = self.stage.input().dead_letters();
-        let mut not_visible = self.wait_for_hidden(&[output.clone(), dead_letters.clone()]).await?;
+        let hidden = self.wait_for_hidden(&[output.clone(), dead_letters.clone()]).await?;
         let event_of = |claim: &DoubtfulClaim| EventId::of_output(claim.asset_id, output.as_str(), claim.revision);
         let events: Vec<String> = claims.iter().map(|claim| event_of(claim).to_string()).collect();
         let wanted: HashSet<&str> = events.iter().map(String::as_str).collect();
         let mut emitted: HashSet<String> = HashSet::new();
-        let gap = self.scan(&output, since, |record| {
+        let outputs = self.scan(&output, since, |record| {
             let id = record.headers.text(header::EVENT_ID).filter(|id| wanted.contains(id));
             emitted.extend(id.map(str::to_owned));
         });
-        not_visible = not_visible.or(gap.await?);
+        let outputs = outputs.await?;
         let mut dead: Vec<ClaimOwner> = Vec::new();
+        let mut letters = Vec::new();
         if claims.iter().any(|claim| claim.may_be_dead_letter) {
-            let gap = self.scan(&dead_letters, since, |record| {
+            let scanned = self.scan(&dead_letters, since, |record| {
                 let info = DeadLetterInfo::from_record(&record);
                 let of_group = info.group.as_deref() == Some(self.group.as_str());
                 let is_wanted = |owner: &ClaimOwner| claims.iter().any(|claim| claim.owner.is_same_record(owner));
                 dead.extend(info.claim_owner().filter(|_| of_group).filter(is_wanted));
             });
-            not_visible = not_visible.or(gap.await?);
+            letters = scanned.await?;
         }
-        let evidence = |(claim, event): (&DoubtfulClaim, &String)| match &not_visible {
-            _ if emitted.contains(event) => OutputEvidence::Output,
-            _ if dead.iter().any(|owner| owner.is_same_record(&claim.owner)) => OutputEvidence::DeadLetter,
-            Some(reason) => OutputEvidence::NotVisible(reason.clone()),
-            None => OutputEvidence::Absent,
+        let evidence = |(claim, event): (&DoubtfulClaim, &String)| {
+            if emitted.contains(event) {
+                return OutputEvidence::Output;
+            }
+            if dead.iter().any(|owner| owner.is_same_record(&claim.owner)) {
+                return OutputEvidence::DeadLetter;
+            }
+            let of_letters = letters.iter().filter(|_| claim.may_be_dead_letter);
+            let gap = outputs.iter().chain(of_letters).find_map(|partition| partition.gap(claim.claimed_at));
+            hidden.clone().or(gap).map_or(OutputEvidence::Absent, OutputEvidence::NotVisible)
         };
         Ok(claims.iter().zip(&events).map(evidence).collect())
     }
 
-    /// Calls `visit` for each record of a topic from this time on. Returns why that is not every record, if it is not.
+    /// Calls `visit` for each record of a topic from this time on. Returns what the partitions show.
     async fn scan(
         &self,
         topic: &TopicName,
         since: Option<Timestamp>,
         mut visit: impl FnMut(Record) + Send,
-    ) -> Result<Option<String>> {
-        let mut not_visible = None;
-        for offsets in self.log.offsets(std::slice::from_ref(topic)).await? {
-            let (mut pager, gap) = self.pager(&offsets, since).await?;
-            not_visible = not_visible.or(gap);
+    ) -> Result<Vec<VisiblePartition>> {
+        let mut visible = Vec::new();
+        for SeenPartition { offsets, seen } in
+            see_partition_ends(self.log, self.catalog, std::slice::from_ref(topic)).await?
+        {
+            let mut pager = match since {
+                None => Pager::whole(&offsets),
+                Some(since) => {
+                    let from = self.log.offset_for_time(&offsets.at, since).await?;
+                    Pager::new(offsets.at.clone(), from, offsets.span.high)
+                }
+            };
             while let Some(records) = pager.next_page(self.log).await? {
                 records.into_iter().for_each(&mut visit);
             }
+            let first = FetchLimits { max_records: 1, max_bytes: 1 };
+            let first = self.log.fetch(&offsets.at, offsets.span.low, first).await?.records.into_iter().next();
+            let first_record_at = first.map(|record| record.timestamp);
+            visible.push(VisiblePartition { at: offsets.at, low: offsets.span.low, first_record_at, seen });
         }
-        Ok(not_visible)
+        Ok(visible)
     }
 
     /// Waits until what transactions hide now of these topics is visible or aborted. Those that begin later do not matter: a
@@ -123,33 +141,43 @@ impl OutputSearch<'_> {
         });
         waited.await.unwrap_or_else(Ok)
     }
+}
 
-    /// A pager from this time on, or of the whole partition; and why it does not show everything since then, if it does not.
-    async fn pager(&self, offsets: &PartitionOffsets, since: Option<Timestamp>) -> Result<(Pager, Option<String>)> {
-        let PartitionOffsets { at, span } = offsets;
-        let is_whole = span.low == 0;
-        let Some(since) = since else {
-            let gap = (!is_whole).then(|| format!("{at} begins at offset {}", span.low));
-            return Ok((Pager::whole(offsets), gap));
-        };
-        let gap = match is_whole {
-            true => None,
-            false => self.gap(at, span.low, since).await?,
-        };
-        let from = self.log.offset_for_time(at, since).await?;
-        Ok((Pager::new(at.clone(), from, span.high), gap))
-    }
+/// What a partition shows: its records from the first one on.
+#[derive(Debug)]
+struct VisiblePartition {
+    at: TopicPartition,
+    /// Its low watermark.
+    low: i64,
+    first_record_at: Option<Timestamp>,
+    seen: Option<PartitionEndSeen>,
+}
 
-    /// Why a partition that begins at this offset may have lost records since this time: its first record is later.
-    async fn gap(&self, at: &TopicPartition, low: i64, since: Timestamp) -> Result<Option<String>> {
-        let one = FetchLimits { max_records: 1, max_bytes: 1 };
-        let first = self.log.fetch(at, low, one).await?.records.into_iter().next();
-        Ok(match first {
-            Some(first) if first.timestamp <= since => None,
-            Some(first) => Some(format!("the first record of {at} is of {}", first.timestamp)),
+impl VisiblePartition {
+    /// Why the partition may not show everything that was written since a claim; `None` if it does. Each of these is
+    /// enough:
+    ///
+    /// - its first record is of an earlier time than the claim;
+    /// - no record was removed, and a worker saw the topic before the claim: it was not created again since;
+    /// - a worker saw it end before the claim where it ends now: nothing was written since.
+    fn gap(&self, claimed_at: Option<Timestamp>) -> Option<String> {
+        let Some(claimed_at) = claimed_at else { return Some("when it claimed is not known".to_owned()) };
+        let is_before = self.first_record_at.is_some_and(|first| first <= with_clock_skew(claimed_at));
+        let is_whole = self.low == 0 && self.seen.is_some_and(|seen| seen.topic_since <= claimed_at);
+        let is_unchanged = self.seen.is_some_and(|seen| seen.end_since <= claimed_at);
+        let Self { at, low, .. } = self;
+        match self.first_record_at {
+            _ if is_before || is_whole || is_unchanged => None,
+            _ if *low == 0 => Some(format!("{} may have been created again since", at.topic)),
+            Some(first) => Some(format!("the first record of {at} is of {first}")),
             None => Some(format!("{at} has no record any more")),
-        })
+        }
     }
+}
+
+/// The time by a clock that is behind.
+fn with_clock_skew(at: Timestamp) -> Timestamp {
+    at.saturating_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN)
 }
 
 /// Whether the last stable offset has not reached the end that the partition had when its records were found to be hidden.

@@ -9,7 +9,7 @@
 //! - *Draining*: nothing is admitted; what runs is finished and committed. Left by removal, which makes the partition
 //!   *Stopped*: it was released, or lost.
 //!
-//! An assignment has an epoch, and so has each ticket given out under it: results that come in after the partition was
+//! An assignment has a number, and so has each ticket given out under it: results that come in after the partition was
 //! removed or assigned again are recognised as stale.
 //!
 //! Each partition has an equal share of the worker's window, in records and in bytes, and is read only while it holds less:
@@ -30,8 +30,8 @@ use mfctl_core::ports::FetchLimits;
 pub struct RecordTicket {
     /// Its partition.
     pub at: TopicPartition,
-    /// The epoch of the assignment it was read under.
-    pub epoch: u64,
+    /// The number of the assignment it was read under.
+    pub assignment: u64,
     /// Its offset.
     pub offset: i64,
 }
@@ -58,23 +58,23 @@ pub struct PollRoom {
 #[derive(Debug)]
 pub struct RecordTracker<W, D> {
     partitions: BTreeMap<TopicPartition, AssignedPartition<W, D>>,
-    last_epoch: u64,
+    last_assignment: u64,
     next_turn: usize,
 }
 
 impl<W, D> Default for RecordTracker<W, D> {
     fn default() -> Self {
-        Self { partitions: BTreeMap::new(), last_epoch: 0, next_turn: 0 }
+        Self { partitions: BTreeMap::new(), last_assignment: 0, next_turn: 0 }
     }
 }
 
 impl<W, D> RecordTracker<W, D> {
-    /// Starts an assignment in state Consuming, at a new epoch, which is returned. Records of an earlier assignment are
-    /// dropped.
+    /// Starts an assignment in state Consuming, under a new number, which is returned. Records of an earlier assignment
+    /// are dropped.
     pub fn assign(&mut self, at: TopicPartition) -> u64 {
-        self.last_epoch += 1;
-        self.partitions.insert(at, AssignedPartition::new(self.last_epoch));
-        self.last_epoch
+        self.last_assignment += 1;
+        self.partitions.insert(at, AssignedPartition::new(self.last_assignment));
+        self.last_assignment
     }
 
     /// Ends an assignment: the partition is Stopped.
@@ -82,21 +82,21 @@ impl<W, D> RecordTracker<W, D> {
         self.partitions.remove(at);
     }
 
-    /// Assigns every partition again, and returns each with its epoch: drops all records in flight.
+    /// Assigns every partition again, and returns each with its number: drops all records in flight.
     pub fn reassign_all(&mut self) -> Vec<(TopicPartition, u64)> {
         self.partitions().into_iter().map(|at| (at.clone(), self.assign(at))).collect()
     }
 
-    /// The epoch of a partition that consumes; `None` for one that drains or is not assigned.
+    /// The assignment of a partition that consumes; `None` for one that drains or is not assigned.
     #[must_use]
-    pub fn consuming_epoch(&self, at: &TopicPartition) -> Option<u64> {
-        self.partitions.get(at).filter(|partition| partition.is_consuming()).map(|partition| partition.epoch)
+    pub fn consuming_assignment(&self, at: &TopicPartition) -> Option<u64> {
+        self.partitions.get(at).filter(|partition| partition.is_consuming()).map(|partition| partition.assignment)
     }
 
     /// Whether a ticket is of its partition's current assignment.
     #[must_use]
     pub fn is_current(&self, ticket: &RecordTicket) -> bool {
-        self.partitions.get(&ticket.at).is_some_and(|partition| partition.epoch == ticket.epoch)
+        self.partitions.get(&ticket.at).is_some_and(|partition| partition.assignment == ticket.assignment)
     }
 
     /// Admits a record, in the order of the partition. `false`: the ticket is stale, or the partition drains.
@@ -127,7 +127,7 @@ impl<W, D> RecordTracker<W, D> {
                 && let Some((offset, work)) = partition.next_runnable(max_bytes)
             {
                 self.next_turn = turn + 1;
-                return Some((RecordTicket { at: at.clone(), epoch: partition.epoch, offset }, work));
+                return Some((RecordTicket { at: at.clone(), assignment: partition.assignment, offset }, work));
             }
         }
         None
@@ -164,7 +164,7 @@ impl<W, D> RecordTracker<W, D> {
             while taken.len() < max
                 && let Some((offset, outcome)) = partition.take_first_finished()
             {
-                taken.push((RecordTicket { at: at.clone(), epoch: partition.epoch, offset }, outcome));
+                taken.push((RecordTicket { at: at.clone(), assignment: partition.assignment, offset }, outcome));
             }
         }
         taken
@@ -247,7 +247,7 @@ impl<W, D> RecordTracker<W, D> {
     }
 
     fn current(&mut self, ticket: &RecordTicket) -> Option<&mut AssignedPartition<W, D>> {
-        self.partitions.get_mut(&ticket.at).filter(|partition| partition.epoch == ticket.epoch)
+        self.partitions.get_mut(&ticket.at).filter(|partition| partition.assignment == ticket.assignment)
     }
 }
 

@@ -10,6 +10,7 @@ use mfctl_core::domain::names::topics;
 use mfctl_core::domain::{AssetId, NewRecord, Record, Stage};
 use tokio::sync::watch;
 
+use super::faulty_log::FaultyLog;
 use super::late_catalog::{CatalogWrite, LateCatalog};
 use super::platform::{Platform, ScriptedAction, until_drained};
 use crate::contract::harness::eventually;
@@ -167,20 +168,70 @@ async fn group_that_was_deleted_between_two_runs_emits_nothing_again() {
     platform.assert_each_emitted_once(&assets).await;
 }
 
+/// As after partitions were added: the group's commits in other partitions tell whether it has passed the records.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_are_asked_for_once_for_all_claims_of_a_batch_that_other_partitions_hold() {
+    let platform = Platform::new().await;
+    let texts: Vec<String> = (0..40).map(|at| format!("text {at}")).collect();
+    let (_, records): (Vec<AssetId>, Vec<NewRecord>) = platform.stage(&texts).await.into_iter().unzip();
+    platform.ports.log.publish(records.clone()).await.unwrap();
+    let fails = platform.scripted(|_, _| ScriptedAction::Fail(StepError::permanent("malformed", "no")));
+    assert_eq!(platform.drain(fails).await.summary.dead_lettered, 40);
+    let elsewhere = "UPDATE media_inbox SET done = 0, dead_lettered = NULL, epoch = epoch + 100,
+                         partition = (partition + 1) % 3, \"offset\" = 0";
+    execute(&platform, elsewhere);
+    platform.ports.log.publish(records).await.unwrap();
+    let log = FaultyLog::new(&platform.ports.log, []);
+    let ports = platform.worker_ports_on(Arc::clone(&log) as _);
+    let outcome = platform.run(Arc::new(platform.persist()), ports, until_drained()).await;
+    assert_eq!(outcome.summary.emitted, 40);
+    assert!(log.committed_calls() < 10, "{} calls", log.committed_calls());
+}
+
+/// Empties the output topic, as retention does.
+const EMPTY_OUTPUT: &str = "UPDATE partitions SET low = 5, next_offset = 5
+    WHERE topic_id = (SELECT topic_id FROM topics WHERE name = 'media.ingested')";
+
+/// The group passed the records of a worker that was killed; they are ingested again.
+async fn ingest_again_after_a_reset(
+    platform: &Platform,
+    records: &[NewRecord],
+    meanwhile: &str,
+) -> mfctl::pipeline::worker::WorkerSummary {
+    platform.ports.log.publish(records.to_vec()).await.unwrap();
+    killed_with_claims(platform).await;
+    execute(platform, RESET_TO_END);
+    execute(platform, meanwhile);
+    ingest_again(platform, records).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claim_from_before_its_output_topic_was_recreated_becomes_a_dead_letter() {
+    let platform = Platform::new().await;
+    let (_, records) = staged(&platform).await;
+    // What was seen before the claims was an earlier topic of the same name.
+    let recreated = "UPDATE media_partition_ends SET topic_id = 'deleted' WHERE topic = 'media.ingested'";
+    let summary = ingest_again_after_a_reset(&platform, &records, recreated).await;
+    assert_eq!((summary.emitted, summary.dead_lettered), (0, RECORDS as u64));
+    let dead_letters = platform.dead_letters().await;
+    assert!(dead_letters.iter().all(|dead| DeadLetterInfo::from_record(dead).kind == "claim_in_doubt"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claim_is_taken_when_nothing_was_written_to_an_emptied_output_partition_since() {
+    let platform = Platform::new().await;
+    let (assets, records) = staged(&platform).await;
+    execute(&platform, EMPTY_OUTPUT);
+    assert_eq!(ingest_again_after_a_reset(&platform, &records, "").await.emitted, RECORDS as u64);
+    platform.assert_each_emitted_once(&assets).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claim_of_which_the_log_shows_too_little_becomes_a_dead_letter() {
     let platform = Platform::new().await;
     let (assets, records) = staged(&platform).await;
-    platform.ports.log.publish(records.clone()).await.unwrap();
-    killed_with_claims(&platform).await;
     // The outputs of the time of the claims have expired.
-    execute(&platform, RESET_TO_END);
-    execute(
-        &platform,
-        "UPDATE partitions SET low = 5, next_offset = 5
-         WHERE topic_id = (SELECT topic_id FROM topics WHERE name = 'media.ingested')",
-    );
-    let summary = ingest_again(&platform, &records).await;
+    let summary = ingest_again_after_a_reset(&platform, &records, EMPTY_OUTPUT).await;
     assert_eq!((summary.emitted, summary.dead_lettered), (0, RECORDS as u64));
     let dead_letters = platform.dead_letters().await;
     assert!(dead_letters.iter().all(|dead| DeadLetterInfo::from_record(dead).kind == "claim_in_doubt"));

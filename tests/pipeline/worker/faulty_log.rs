@@ -1,6 +1,7 @@
 //! An event log whose commits fail in a scripted order.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -45,22 +46,47 @@ pub struct FaultyLog {
     max_outputs: usize,
     /// A commit with a larger record is refused.
     max_bytes: usize,
+    /// How often the group's commits were asked for.
+    committed_calls: AtomicUsize,
+    /// The prefetch of the last subscription, in bytes.
+    prefetch_bytes: AtomicUsize,
 }
 
 impl FaultyLog {
     pub fn new(inner: &Arc<dyn EventLog>, script: impl IntoIterator<Item = ScriptedCommit>) -> Arc<Self> {
         let script = Arc::new(Mutex::new(script.into_iter().collect()));
-        Arc::new(Self { inner: Arc::clone(inner), script, max_outputs: usize::MAX, max_bytes: usize::MAX })
+        Arc::new(Self { script, ..Self::within(inner, usize::MAX, usize::MAX) })
     }
 
     /// A log that refuses commits with a record of more bytes than this, although it does not say so before.
     pub fn narrow(inner: &Arc<dyn EventLog>, max_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { inner: Arc::clone(inner), script: Arc::default(), max_outputs: usize::MAX, max_bytes })
+        Arc::new(Self::within(inner, usize::MAX, max_bytes))
     }
 
     /// A log whose network is too slow for commits with more outputs than this.
     pub fn slow(inner: &Arc<dyn EventLog>, max_outputs: usize) -> Arc<Self> {
-        Arc::new(Self { inner: Arc::clone(inner), script: Arc::default(), max_outputs, max_bytes: usize::MAX })
+        Arc::new(Self::within(inner, max_outputs, usize::MAX))
+    }
+
+    fn within(inner: &Arc<dyn EventLog>, max_outputs: usize, max_bytes: usize) -> Self {
+        Self {
+            inner: Arc::clone(inner),
+            script: Arc::default(),
+            max_outputs,
+            max_bytes,
+            committed_calls: AtomicUsize::new(0),
+            prefetch_bytes: AtomicUsize::new(0),
+        }
+    }
+
+    /// How often the group's commits were asked for.
+    pub fn committed_calls(&self) -> usize {
+        self.committed_calls.load(Ordering::Relaxed)
+    }
+
+    /// The prefetch of the last subscription, in bytes.
+    pub fn prefetch_bytes(&self) -> usize {
+        self.prefetch_bytes.load(Ordering::Relaxed)
     }
 
     /// Whether every scripted commit has happened.
@@ -193,6 +219,7 @@ impl EventLog for FaultyLog {
     }
 
     async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn GroupConsumer>> {
+        self.prefetch_bytes.store(subscription.prefetch_bytes, Ordering::Relaxed);
         let inner = self.inner.subscribe(subscription).await?;
         let script = Arc::clone(&self.script);
         let Self { max_outputs, max_bytes, .. } = *self;
@@ -209,6 +236,7 @@ impl EventLog for FaultyLog {
     }
 
     async fn committed(&self, group: &GroupName, partitions: &[TopicPartition]) -> Result<Vec<GroupCommit>> {
+        self.committed_calls.fetch_add(1, Ordering::Relaxed);
         self.inner.committed(group, partitions).await
     }
 

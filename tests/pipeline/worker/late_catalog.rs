@@ -7,14 +7,15 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use mfctl_core::domain::asset::{AssetPaths, AssetSighting, AssetSource};
 use mfctl_core::domain::claim::EpochAnswer;
+use mfctl_core::domain::claim_folding::FoldLimits;
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{
     Asset, AssetId, EventId, GroupName, JobId, ObjectRef, Revision, SourcePath, Tenant, Timestamp, TopicPartition,
 };
 use mfctl_core::ports::{
     AssetFilter, AssetOrder, Catalog, CatalogSummary, ClaimBatch, ClaimEnd, ClaimedBatch, CursorPage, DeadLetterFlag,
-    EpochRequest, Error, ErrorKind, PartitionFence, Result, StagedAsset, StagedRow, StateTransition, Takedown,
-    TakedownRequest, UnreadCount,
+    EpochRequest, Error, ErrorKind, FoldedPage, PartitionEnd, PartitionEndSeen, PartitionFence, Result, StagedAsset,
+    StagedRow, StateTransition, Takedown, TakedownRequest, UnreadCount,
 };
 
 /// A write of the catalog, by the name of its method.
@@ -127,6 +128,20 @@ impl Catalog for LateCatalog {
         let inner = self.inner();
         let group = group.clone();
         self.write(CatalogWrite::EndClaims, async move { inner.end_claims(&group, fences, ends).await }).await
+    }
+
+    async fn fold_claims(
+        &self,
+        group: &GroupName,
+        limits: &FoldLimits,
+        after: Option<AssetId>,
+        limit: usize,
+    ) -> Result<FoldedPage> {
+        self.inner.fold_claims(group, limits, after, limit).await
+    }
+
+    async fn see_partition_ends(&self, ends: Vec<PartitionEnd>) -> Result<Vec<PartitionEndSeen>> {
+        self.inner.see_partition_ends(ends).await
     }
 
     async fn advance(&self, transitions: Vec<StateTransition>) -> Result<Vec<AssetId>> {

@@ -9,7 +9,8 @@ use mfctl_core::domain::{AssetId, Record};
 use mfctl_core::ports::FetchLimits;
 use tokio::sync::watch;
 
-use super::platform::{Platform, ScriptedAction, tuned};
+use super::faulty_log::FaultyLog;
+use super::platform::{Platform, ScriptedAction, tuned, until_drained};
 
 fn asset_of(record: &Record) -> AssetId {
     let key = std::str::from_utf8(record.key.as_deref().unwrap()).unwrap();
@@ -58,4 +59,14 @@ async fn outputs_behind_a_slow_record_leave_room_for_other_partitions() {
     let options = tuned(Tuning { concurrency: 4, ..Tuning::default() });
     let options = WorkerOptions { memory: MemoryBudget::new(768 << 10), ..options };
     run_with_a_slow_record(options, || ScriptedAction::GrowOutput(16 << 10)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn part_of_the_memory_budget_is_the_prefetch_of_the_log() {
+    let platform = Platform::new().await;
+    let log = FaultyLog::new(&platform.ports.log, []);
+    let memory = MemoryBudget::new(40 << 20);
+    let options = WorkerOptions { memory, ..until_drained() };
+    platform.run(Arc::new(platform.persist()), platform.worker_ports_on(Arc::clone(&log) as _), options).await;
+    assert_eq!(log.prefetch_bytes(), memory.prefetch_bytes());
 }

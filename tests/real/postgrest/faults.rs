@@ -17,7 +17,7 @@ use crate::contract::catalog::{asset_id, at, job, row};
 use crate::contract::catalog_claims::{Claimant, claim_request, epoch_request};
 use crate::contract::harness::{eventually, fails_as};
 
-fn group() -> GroupName {
+pub(super) fn group() -> GroupName {
     GroupName::new("mfctl.dev.persist").unwrap()
 }
 

@@ -8,6 +8,7 @@ pub mod asset;
 pub mod braces;
 pub mod char_class;
 pub mod claim;
+pub mod claim_folding;
 pub mod compat;
 pub mod config_key;
 pub mod dead_letter;

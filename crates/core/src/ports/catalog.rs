@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{GroupCommit, Result, Takedown, TakedownRequest};
 use crate::domain::asset::{AssetFacts, AssetPaths, AssetSighting, AssetSource};
 use crate::domain::claim::{EpochAnswer, MintRequest, StoredClaim};
+use crate::domain::claim_folding::FoldLimits;
 use crate::domain::event::Metadata;
 use crate::domain::job::JobOutcome;
 use crate::domain::{
@@ -128,7 +129,8 @@ pub struct ClaimBatch {
 pub struct HeldClaim {
     /// The claim.
     pub claim: StoredClaim,
-    /// When its record claimed it, by the catalog's clock; `None` for a claim of a release without epochs.
+    /// When its record claimed it, by the catalog's clock. `None` where that is not known: for a claim that a process
+    /// of an earlier format took in a data folder.
     pub claimed_at: Option<Timestamp>,
 }
 
@@ -139,8 +141,39 @@ pub enum ClaimAnswer {
     Granted,
     /// Another record holds the claim, or the record itself in a state in which it is not given again.
     Refused(HeldClaim),
+    /// The claim was processed, and is folded since: see [`Catalog::fold_claims`].
+    Folded,
     /// The epoch of the record's partition is not the stored one: nothing changed.
     Fenced,
+}
+
+/// The end of a partition, as the log has it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionEnd {
+    /// The partition.
+    pub at: TopicPartition,
+    /// Id of its topic.
+    pub topic_id: TopicId,
+    /// Offset after the last record that a read-committed reader sees.
+    pub offset: i64,
+}
+
+/// Since when the end of a partition is known, by the catalog's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionEndSeen {
+    /// When its topic was first seen with this id.
+    pub topic_since: Timestamp,
+    /// When its end was first seen at this offset; no record has been added since.
+    pub end_since: Timestamp,
+}
+
+/// What one call of [`Catalog::fold_claims`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FoldedPage {
+    /// Number of claims that were folded.
+    pub folded: u64,
+    /// The last asset of the page, to continue after; `None` at the end.
+    pub next: Option<AssetId>,
 }
 
 /// The answer to a [`ClaimBatch`].
@@ -324,6 +357,22 @@ pub trait Catalog: Send + Sync {
         fences: Vec<PartitionFence>,
         ends: Vec<ClaimEnd>,
     ) -> Result<Vec<TopicPartition>>;
+
+    /// Removes old claims of a group: those of the next `limit` claims after an asset, in the order of assets, that
+    /// `limits` allow. Their assets keep the highest revision that was removed, and later requests for it, or for an
+    /// earlier one, are answered [`ClaimAnswer::Folded`]. A claim stays if its asset is not in the catalog, is revoked,
+    /// or is flagged as dead-lettered, or if a claim of an earlier revision stays.
+    async fn fold_claims(
+        &self,
+        group: &GroupName,
+        limits: &FoldLimits,
+        after: Option<AssetId>,
+        limit: usize,
+    ) -> Result<FoldedPage>;
+
+    /// Remembers where partitions end now, and answers since when that is known, in order. A call whose ends are all
+    /// known changes nothing.
+    async fn see_partition_ends(&self, ends: Vec<PartitionEnd>) -> Result<Vec<PartitionEndSeen>>;
 
     /// Applies state transitions. A revision newer than the row's starts at the state of its transition. Returns those of the
     /// assets that are revoked, each once and sorted: nothing of them has changed, and what was written for them must go.

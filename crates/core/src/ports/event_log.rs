@@ -108,6 +108,9 @@ pub struct Subscription {
     pub instance: String,
     /// A member that has not polled for this long is evicted from the group.
     pub session_timeout: Duration,
+    /// How many bytes of records the log's client may fetch before a poll returns them. At least one batch of each
+    /// partition is fetched whatever its size. A log that fetches nothing in advance ignores it.
+    pub prefetch_bytes: usize,
 }
 
 /// The outcome of a poll.

@@ -24,8 +24,8 @@ mod vault_setup;
 
 pub use catalog::{
     AssetFilter, AssetOrder, AssetSortKey, Catalog, CatalogSummary, ClaimAnswer, ClaimBatch, ClaimEnd, ClaimRequest,
-    ClaimedBatch, CursorPage, DeadLetterFlag, EpochRequest, HeldClaim, PartitionFence, PassedRecords, StagedAsset,
-    StagedRow, StateTransition, UnreadCount,
+    ClaimedBatch, CursorPage, DeadLetterFlag, EpochRequest, FoldedPage, HeldClaim, PartitionEnd, PartitionEndSeen,
+    PartitionFence, PassedRecords, StagedAsset, StagedRow, StateTransition, UnreadCount,
 };
 pub use clock::{Clock, MAX_CLOCK_SKEW, SystemClock};
 pub use config_store::{

@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
+use super::claim_folding::is_claim_folded;
 use super::inbox_names::NameIds;
 use super::{assets, epochs};
 use crate::db::SqlContext;
@@ -37,7 +38,8 @@ impl<'a> Inbox<'a> {
         self.tx
             .prepare_cached(sql)
             .and_then(|mut select| {
-                select.query_row(params![self.group, asset_id.0.as_bytes(), revision.0], held_claim).optional()
+                let key = params![self.group, asset_id.0.as_bytes(), revision.0];
+                select.query_row(key, |row| held_claim(&mut RowReader::new(row))).optional()
             })
             .during("read a claim")
     }
@@ -80,6 +82,9 @@ impl<'a> Inbox<'a> {
         epoch: RequestEpoch,
         now: Timestamp,
     ) -> Result<ClaimAnswer> {
+        if is_claim_folded(self.tx, self.group, request.asset_id, request.revision)? {
+            return Ok(ClaimAnswer::Folded);
+        }
         let take = Take { epoch: epoch.epoch, claimed_at: now, replaces: false };
         if self.take(request, owner, take)? {
             return Ok(ClaimAnswer::Granted);
@@ -142,8 +147,8 @@ struct Take {
     replaces: bool,
 }
 
-fn held_claim(row: &Row<'_>) -> rusqlite::Result<HeldClaim> {
-    let mut columns = RowReader::new(row);
+/// A claim from the columns that [`Inbox::load`] selects.
+pub(super) fn held_claim(columns: &mut RowReader<'_>) -> rusqlite::Result<HeldClaim> {
     let record = RecordAddress { topic: columns.text()?, partition: columns.get()?, offset: columns.get()? };
     let owner = ClaimOwner { record, topic_id: columns.maybe_text()? };
     let epoch = columns.get::<Option<i64>>()?.map(ClaimEpoch);

@@ -3,12 +3,14 @@
 //! The SQL statements themselves enforce the port's rules, so that they hold in whatever order several processes write.
 
 mod advance;
+mod claim_folding;
 mod claims;
 mod epochs;
 mod inbox_names;
 mod list;
 mod names;
 mod outcomes;
+mod partition_ends;
 mod rows;
 mod stage;
 mod takedowns;
@@ -27,14 +29,15 @@ use super::db::{Db, SqlContext};
 use super::sql::{self, RowReader};
 use mfctl_core::domain::asset::{AssetPaths, AssetSighting, AssetSource, NO_REASON};
 use mfctl_core::domain::claim::EpochAnswer;
+use mfctl_core::domain::claim_folding::FoldLimits;
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{
     Asset, AssetId, AssetState, EventId, GroupName, JobId, ObjectRef, Revision, SourcePath, Tenant, TopicPartition,
 };
 use mfctl_core::ports::{
     AssetFilter, AssetOrder, Catalog, CatalogSummary, ClaimBatch, ClaimEnd, ClaimedBatch, CursorPage, DeadLetterFlag,
-    EpochRequest, PartitionFence, Result, StagedAsset, StagedRow, StateTransition, Takedown, TakedownRequest,
-    UnreadCount,
+    EpochRequest, FoldedPage, PartitionEnd, PartitionEndSeen, PartitionFence, Result, StagedAsset, StagedRow,
+    StateTransition, Takedown, TakedownRequest, UnreadCount,
 };
 
 /// Assets of one path that are returned at most, latest first.
@@ -106,6 +109,25 @@ impl Catalog for SqliteCatalog {
     ) -> Result<Vec<TopicPartition>> {
         let group = group.clone();
         self.db.write("end claims", move |tx| claims::end(tx, &group, &fences, &ends)).await
+    }
+
+    async fn fold_claims(
+        &self,
+        group: &GroupName,
+        limits: &FoldLimits,
+        after: Option<AssetId>,
+        limit: usize,
+    ) -> Result<FoldedPage> {
+        let (group, limits) = (group.clone(), limits.clone());
+        let limit = sql::clamp_page_limit(limit);
+        self.db.write("fold claims", move |tx| claim_folding::fold(tx, &group, &limits, after, limit)).await
+    }
+
+    async fn see_partition_ends(&self, ends: Vec<PartitionEnd>) -> Result<Vec<PartitionEndSeen>> {
+        if ends.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.db.write("remember the ends of partitions", move |tx| partition_ends::see(tx, &ends)).await
     }
 
     async fn advance(&self, steps: Vec<StateTransition>) -> Result<Vec<AssetId>> {

@@ -62,6 +62,31 @@ async fn statements_use_an_index() {
         .unwrap();
 }
 
+/// A process of an earlier format does not know of folding: it finds the claim done.
+#[tokio::test]
+async fn process_of_an_earlier_format_does_not_claim_what_was_folded() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = DataFolder::open(data.path(), OpenMode::MayCreate).unwrap();
+    let claim_as_before = |connection: &Connection| {
+        connection.execute_batch(
+            "INSERT INTO media_assets (asset_id, tenant, sha256, size_bytes, media_type, revision, state, event_id,
+                                       job_id, staging_bucket, staging_key, staged_at, updated_at, folded_claims)
+             VALUES (x'01', 't', x'', 0, '', 1, 1, x'', x'', '', '', 0, 0, '{\"1\": 2}')",
+        )?;
+        let sql = "INSERT INTO media_inbox (group_id, asset_id, revision, topic_id, partition, \"offset\", epoch)
+                   VALUES (?1, x'01', ?2, 1, 0, 20, ?3) ON CONFLICT DO NOTHING";
+        let claim = |group: i64, revision: i64, epoch: Option<i64>| connection.execute(sql, (group, revision, epoch));
+        let claimed =
+            [claim(1, 1, None)?, claim(1, 2, Some(7))?, claim(1, 2, Some(7))?, claim(1, 3, None)?, claim(2, 1, None)?];
+        let sql = "SELECT group_concat(group_id || ' ' || revision || ' ' || done, ', ')
+                   FROM (SELECT * FROM media_inbox ORDER BY group_id, revision)";
+        Ok((claimed, connection.query_row(sql, [], |row| row.get::<_, String>(0))?))
+    };
+    let claim = move |tx: &Connection| claim_as_before(tx).during("claim");
+    let (claimed, claims) = folder.db().write("claim", claim).await.unwrap();
+    assert_eq!((claimed, claims.as_str()), ([0, 0, 0, 1, 1], "1 1 1, 1 2 1, 1 3 0, 2 1 0"));
+}
+
 /// A process of an earlier format expects the claim of a dead letter to be free.
 #[tokio::test]
 async fn process_of_an_earlier_format_claims_what_ended_as_a_dead_letter_and_nothing_else() {

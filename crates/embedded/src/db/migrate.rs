@@ -50,6 +50,7 @@ const MIGRATIONS: &[SqlMigration] = &[
     SqlMigration { version: 13, sql: include_str!("../migrations/0013_takedown.sql") },
     SqlMigration { version: 14, sql: include_str!("../migrations/0014_purged_takedowns.sql") },
     SqlMigration { version: 15, sql: include_str!("../migrations/0015_unfenced_claims.sql") },
+    SqlMigration { version: 16, sql: include_str!("../migrations/0016_claim_folding.sql") },
 ];
 
 /// The format this binary writes.

@@ -114,6 +114,26 @@ async fn records_before_the_commit_that_a_member_started_from_cannot_be_committe
     assert_eq!((site.committed().await, site.outputs().await.len()), (Some(4), 4));
 }
 
+/// Its partition was given to another member, which has committed nothing yet: the group's commit is the one that it
+/// started from.
+#[tokio::test]
+async fn member_cannot_commit_records_of_a_partition_that_another_member_owns() {
+    let site = TestLog::with_records(2).await;
+    let mut member = site.process.join("a").await;
+    let records = next_records(&mut member, 2).await.unwrap();
+    let other_process = TestProcess::open(site.data.path());
+    let _other = other_process.join("b").await;
+    let give = |tx: &rusqlite::Connection| {
+        let other = "SELECT member_id FROM members WHERE instance = 'b'";
+        let sql = format!("UPDATE ownership SET owner = ({other}), target = ({other}), epoch = epoch + 1");
+        tx.execute(&sql, []).map(drop).during("assign")
+    };
+    site.process.db.write("assign", give).await.unwrap();
+    let error = member.commit(copies(&records)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced, "{}", error.full());
+    assert_eq!((site.committed().await, site.outputs().await.len()), (None, 0));
+}
+
 /// A member that keeps a partition which it was asked to release blocks it for as long as it lives.
 #[tokio::test]
 async fn release_that_timed_out_is_tried_again_by_the_next_poll() {

@@ -174,6 +174,7 @@ mod tests {
             topics: vec![topic.clone()],
             instance: "a".to_owned(),
             session_timeout: Duration::from_secs(30),
+            prefetch_bytes: 1 << 20,
         };
         let poll_time = Duration::from_secs(1);
         let mut member = log.subscribe(subscription()).await.unwrap();

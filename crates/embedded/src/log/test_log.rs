@@ -55,6 +55,7 @@ impl TestProcess {
             topics: vec![TopicName::new("in").unwrap()],
             instance: instance.to_owned(),
             session_timeout: SESSION_TIMEOUT,
+            prefetch_bytes: 1 << 20,
         };
         self.log.subscribe(subscription).await
     }

@@ -142,7 +142,7 @@ impl Assignment {
         self.paused.retain(|at| !partitions.contains(at));
     }
 
-    /// Applies a decision of the coordinator, and answers it unless records in flight have to be settled first.
+    /// Applies a decision of the coordinator, and answers it unless records in flight have to be committed first.
     pub(super) fn rebalance(&mut self, rebalance: Rebalance) {
         match rebalance {
             Rebalance::Assign(partitions) => self.assign(&partitions),

@@ -1,4 +1,4 @@
-//! One member: serves librdkafka's events, polls, settles, rewinds and leaves.
+//! One member: serves librdkafka's events, polls, commits, rewinds and leaves.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use crate::context::RawConsumer;
 use crate::enqueue::check_size;
 use crate::error::{LibrdkafkaError, kind_of};
 use crate::ffi::QueueWaker;
+use crate::prefetch::PrefetchLimits;
 use crate::topics::{TopicDirectory, metadata_deadline};
 use crate::transaction::NotCommitted;
 use crate::transaction_runner::{RunProgress, TransactionRunner};
@@ -47,13 +48,13 @@ pub(super) struct KafkaMember {
     needs_metadata_check: bool,
     failed: Option<Error>,
     runner: TransactionRunner,
-    /// The outcome of the last settlement, until the caller asks for it.
+    /// The outcome of the last commit, until the caller asks for it.
     last_outcome: Option<Result<()>>,
     rewind: RewindState,
 }
 
 impl KafkaMember {
-    /// Joins the group. An earlier member with the same instance name can no longer settle.
+    /// Joins the group. An earlier member with the same instance name can no longer commit.
     pub(super) async fn join(
         clients: Arc<KafkaClients>,
         topics: Arc<TopicDirectory>,
@@ -76,7 +77,8 @@ impl KafkaMember {
         let instance = &subscription.instance;
         let runner = TransactionRunner::open(Arc::clone(&clients), format!("{group}.{instance}"))?;
         let what = || format!("join group {}", subscription.group);
-        let config = clients.config.member(&group, instance, subscription.session_timeout, partitions);
+        let prefetch = PrefetchLimits::new(subscription.prefetch_bytes, partitions);
+        let config = clients.config.member(&group, instance, subscription.session_timeout, prefetch);
         let created = config.create_with_context(clients.context());
         let consumer: Arc<RawConsumer> = Arc::new(created.map_err(|error| clients.error(what(), error))?);
         let waker = Arc::new(Notify::new());
@@ -234,7 +236,7 @@ impl KafkaMember {
     /// Asks the coordinator whether this member is in its group, by offsets that are sent in a transaction and aborted:
     /// it checks member and generation, and no commit changes.
     pub(super) async fn confirm(&mut self) -> Result<()> {
-        self.finish_settling().await;
+        self.finish_running_commit().await;
         self.serve();
         let Some(topic) = self.subscription.topics.first() else { return Ok(()) };
         let offsets = self.assignment.offsets_to_try(&TopicPartition::new(topic.clone(), 0))?;
@@ -242,8 +244,8 @@ impl KafkaMember {
         self.finish_transaction().await.unwrap_or(Ok(()))
     }
 
-    /// Waits for the running settlement, and stays in the group meanwhile. Keeps its outcome.
-    async fn finish_settling(&mut self) {
+    /// Waits for the running commit, and stays in the group meanwhile. Keeps its outcome.
+    async fn finish_running_commit(&mut self) {
         if let Some(outcome) = self.finish_transaction().await {
             self.last_outcome = Some(outcome);
         }
@@ -262,31 +264,31 @@ impl KafkaMember {
         }
     }
 
-    /// Waits for the end of the settlement and returns its outcome.
+    /// Waits for the end of the commit and returns its outcome.
     pub(super) async fn finish_commit(&mut self) -> Result<()> {
-        self.finish_settling().await;
+        self.finish_running_commit().await;
         self.last_outcome.take().unwrap_or(Ok(()))
     }
 
     /// Starts one transaction with outputs, dead letters and offsets.
-    pub(super) async fn begin_commit(&mut self, settlement: CommitRequest) -> Result<()> {
-        self.finish_settling().await;
+    pub(super) async fn begin_commit(&mut self, request: CommitRequest) -> Result<()> {
+        self.finish_running_commit().await;
         self.last_outcome = None;
         self.serve();
-        let commit = self.assignment.commit_of(&settlement)?;
-        if settlement.is_empty() {
+        let commit = self.assignment.commit_of(&request)?;
+        if request.is_empty() {
             return Ok(());
         }
-        let mut records = settlement.outputs;
-        records.extend(settlement.dead_letters);
+        let mut records = request.outputs;
+        records.extend(request.dead_letters);
         records.iter().try_for_each(check_size)?;
         self.topics.check_destinations(&records).await?;
         self.runner.start(move |producer| producer.run(&records, commit.as_ref()));
         Ok(())
     }
 
-    /// Finds out the outcome of the last settlement, before which nothing may be read.
-    async fn resolve_last_settlement(&mut self) -> Result<()> {
+    /// Finds out the outcome of the last commit, before which nothing may be read.
+    async fn resolve_last_commit(&mut self) -> Result<()> {
         if self.runner.is_resolved() {
             return Ok(());
         }
@@ -298,7 +300,7 @@ impl KafkaMember {
         match error {
             NotCommitted::Failed(error) => error,
             NotCommitted::TimedOut => {
-                Error::new(ErrorKind::Fenced, "settle: the transaction timed out and was aborted")
+                Error::new(ErrorKind::Fenced, "commit: the transaction timed out and was aborted")
             }
             NotCommitted::Fenced => {
                 let Subscription { group, instance, .. } = &self.subscription;
@@ -311,7 +313,7 @@ impl KafkaMember {
     /// Gives up partitions that are being revoked. librdkafka tells the group only with the answer to the assignment that
     /// follows, which is waited for here rather than in the next poll.
     pub(super) async fn release(&mut self, partitions: &[TopicPartition]) -> Result<()> {
-        self.finish_settling().await;
+        self.finish_running_commit().await;
         self.serve();
         if self.assignment.release(partitions) {
             let deadline = Instant::now() + HANDOVER_TIMEOUT;
@@ -335,8 +337,8 @@ impl KafkaMember {
             // The commits may have changed since a seek that was cancelled: its result does not count.
             let _ = self.finish_seeking().await;
             self.rewind.require();
-            self.finish_settling().await;
-            self.resolve_last_settlement().await?;
+            self.finish_running_commit().await;
+            self.resolve_last_commit().await?;
             let partitions = self.assignment.discard_all();
             if partitions.is_empty() {
                 break;
@@ -373,9 +375,9 @@ impl KafkaMember {
         }
     }
 
-    /// Waits for a running settlement or seek.
+    /// Waits for a running commit or seek.
     pub(super) async fn finish_running_work(&mut self) {
-        self.finish_settling().await;
+        self.finish_running_commit().await;
         let _ = self.finish_seeking().await;
     }
 

@@ -3,8 +3,8 @@
 //! librdkafka's consumer is polled from [`GroupConsumer::poll`] itself, without waiting: what it returns is stored before
 //! anything is awaited, so that a poll may be cancelled anywhere. Each partition has a queue of its own, so that pausing
 //! discards nothing and a rebalance never waits for records to be consumed. A rebalance is answered when the records in
-//! flight are settled, not in its callback: [`assignment`]. What blocks (transactions, seeking, leaving) runs off the async
-//! threads and continues when the caller is cancelled; the next call waits for it first: [`member`].
+//! flight are committed, not in its callback: [`assignment`]. What blocks (transactions, seeking, leaving) runs off the
+//! async threads and continues when the caller is cancelled; the next call waits for it first: [`member`].
 
 mod assignment;
 mod member;
@@ -76,8 +76,8 @@ impl GroupConsumer for KafkaConsumer {
         self.member()?.confirm().await
     }
 
-    async fn begin_commit(&mut self, settlement: CommitRequest) -> Result<()> {
-        self.member()?.begin_commit(settlement).await
+    async fn begin_commit(&mut self, request: CommitRequest) -> Result<()> {
+        self.member()?.begin_commit(request).await
     }
 
     async fn finish_commit(&mut self) -> Result<()> {

@@ -5,14 +5,14 @@ use std::collections::VecDeque;
 use rdkafka_sys::RDKafkaErrorCode as Code;
 
 use crate::ffi::{PartitionQueue, QueueItem};
-use crate::offset_commit::{EpochWatch, OwnershipEpoch};
+use crate::offset_commit::{Ownership, OwnershipWatch};
 use mfctl_core::domain::{Record, TopicPartition};
 use mfctl_core::ports::FetchLimits;
 
 /// A partition that is assigned to this member.
 pub(super) struct BufferedPartition {
     queue: PartitionQueue,
-    ownership: OwnershipEpoch,
+    ownership: Ownership,
     /// Records taken from the queue and not delivered.
     buffered: VecDeque<Record>,
     /// The offset after the last delivered record: commits may go up to it.
@@ -27,7 +27,7 @@ impl BufferedPartition {
     pub(super) fn new(queue: PartitionQueue) -> Self {
         Self {
             queue,
-            ownership: OwnershipEpoch::default(),
+            ownership: Ownership::default(),
             buffered: VecDeque::new(),
             delivered: None,
             has_fetched: false,
@@ -36,14 +36,14 @@ impl BufferedPartition {
     }
 
     /// Tells whether the partition is still owned as it is now.
-    pub(super) fn watch_ownership(&self) -> EpochWatch {
+    pub(super) fn watch_ownership(&self) -> OwnershipWatch {
         self.ownership.watch()
     }
 
     /// Another member may have owned the partition: records that were read can no longer be committed, and a commit
     /// that runs is fenced.
     pub(super) fn end_ownership(&mut self) {
-        self.ownership = OwnershipEpoch::default();
+        self.ownership = Ownership::default();
         self.discard();
     }
 

@@ -12,28 +12,34 @@ pub(super) struct MigrationScript {
 }
 
 macro_rules! scripts {
-    ($($version:literal $number:literal $name:literal),+ $(,)?) => {
+    ($($version:literal $file:literal),+ $(,)?) => {
         &[$( MigrationScript {
             version: $version,
-            name: $name,
-            sql: include_str!(concat!("migrations/", $number, "_", $name, ".sql")),
+            name: without_number($file),
+            sql: include_str!(concat!("migrations/", $file, ".sql")),
         } ),+]
     };
 }
 
+/// The name of a file without its four digits: `base` of `0001_base`.
+const fn without_number(file: &'static str) -> &'static str {
+    file.split_at(5).1
+}
+
 /// All migrations, by version.
 pub(super) static SCRIPTS: &[MigrationScript] = scripts![
-    1 "0001" "base",
-    2 "0002" "tables",
-    3 "0003" "rules",
-    4 "0004" "calls",
-    5 "0005" "access",
-    6 "0006" "names",
-    7 "0007" "unread",
-    8 "0008" "claims",
-    9 "0009" "takedown",
-    10 "0010" "purged_takedowns",
-    11 "0011" "unfenced_claims",
+    1 "0001_base",
+    2 "0002_tables",
+    3 "0003_rules",
+    4 "0004_calls",
+    5 "0005_access",
+    6 "0006_names",
+    7 "0007_unread",
+    8 "0008_claims",
+    9 "0009_takedown",
+    10 "0010_purged_takedowns",
+    11 "0011_unfenced_claims",
+    12 "0012_claim_folding",
 ];
 
 impl MigrationScript {

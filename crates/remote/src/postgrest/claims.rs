@@ -35,7 +35,7 @@ impl<'a> From<&'a PartitionFence> for FenceRow<'a> {
 }
 
 /// A topic id as it is stored: empty where the log has none.
-fn text_of(topic_id: Option<&TopicId>) -> &str {
+pub(super) fn text_of(topic_id: Option<&TopicId>) -> &str {
     topic_id.map_or("", TopicId::as_str)
 }
 
@@ -173,6 +173,9 @@ struct RefusedClaim {
     done: bool,
     dead_lettered: bool,
     claimed_at: Timestamp,
+    /// It was folded: the rest is not of a claim.
+    #[serde(default)]
+    folded: bool,
 }
 
 impl From<RefusedClaim> for HeldClaim {
@@ -240,7 +243,10 @@ fn add_answers(claimed: &mut ClaimedBatch, requests: usize, answer: BatchAnswer)
         None => Err(unanswered("claim assets")),
     };
     answer.fenced.into_iter().try_for_each(|place| set(place, ClaimAnswer::Fenced))?;
-    answer.refused.into_iter().try_for_each(|row| set(row.place, ClaimAnswer::Refused(row.into())))?;
+    answer.refused.into_iter().try_for_each(|row| match row.folded {
+        true => set(row.place, ClaimAnswer::Folded),
+        false => set(row.place, ClaimAnswer::Refused(row.into())),
+    })?;
     claimed.answers.append(&mut answers);
     claimed.assets.extend(answer.assets.into_iter().map(Asset::from));
     Ok(())
@@ -306,6 +312,6 @@ pub(super) async fn end_claims(
     Ok(fenced)
 }
 
-fn unanswered(what: &str) -> Error {
+pub(super) fn unanswered(what: &str) -> Error {
     Error::new(ErrorKind::Internal, format!("{what}: the answer does not have one row for each of the request"))
 }

@@ -5,6 +5,7 @@
 //!
 //! PostgreSQL's `text` cannot contain NUL: in a title or a reason it is stored as U+2400 (SYMBOL FOR NULL).
 
+mod claim_folding;
 mod claims;
 mod client;
 mod error;
@@ -23,14 +24,15 @@ use self::client::PostgrestClient;
 use super::http::HttpOptions;
 use mfctl_core::domain::asset::{AssetPaths, AssetSighting, AssetSource};
 use mfctl_core::domain::claim::EpochAnswer;
+use mfctl_core::domain::claim_folding::FoldLimits;
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{
     Asset, AssetId, EventId, GroupName, JobId, ObjectRef, Revision, Secret, SourcePath, Tenant, TopicPartition,
 };
 use mfctl_core::ports::{
     AssetFilter, AssetOrder, Catalog, CatalogSummary, ClaimBatch, ClaimEnd, ClaimedBatch, CursorPage, DeadLetterFlag,
-    EpochRequest, PartitionFence, Result, StagedAsset, StagedRow, StateTransition, Takedown, TakedownRequest,
-    UnreadCount,
+    EpochRequest, FoldedPage, PartitionEnd, PartitionEndSeen, PartitionFence, Result, StagedAsset, StagedRow,
+    StateTransition, Takedown, TakedownRequest, UnreadCount,
 };
 
 /// The address of a PostgREST server, and how to authenticate.
@@ -125,6 +127,20 @@ impl Catalog for PostgrestCatalog {
         ends: Vec<ClaimEnd>,
     ) -> Result<Vec<TopicPartition>> {
         claims::end_claims(&self.client, group, &fences, &ends).await
+    }
+
+    async fn fold_claims(
+        &self,
+        group: &GroupName,
+        limits: &FoldLimits,
+        after: Option<AssetId>,
+        limit: usize,
+    ) -> Result<FoldedPage> {
+        claim_folding::fold(&self.client, group, limits, after, limit).await
+    }
+
+    async fn see_partition_ends(&self, ends: Vec<PartitionEnd>) -> Result<Vec<PartitionEndSeen>> {
+        claim_folding::see_partition_ends(&self.client, &ends).await
     }
 
     async fn advance(&self, steps: Vec<StateTransition>) -> Result<Vec<AssetId>> {

@@ -41,7 +41,7 @@ enum PartitionState {
 
 #[derive(Debug)]
 pub(super) struct AssignedPartition<W, D> {
-    pub(super) epoch: u64,
+    pub(super) assignment: u64,
     state: PartitionState,
     /// By offset, from the first that was not taken for a commit.
     slots: VecDeque<RecordSlot<W, D>>,
@@ -59,9 +59,9 @@ pub(super) struct AssignedPartition<W, D> {
 }
 
 impl<W, D> AssignedPartition<W, D> {
-    pub(super) fn new(epoch: u64) -> Self {
+    pub(super) fn new(assignment: u64) -> Self {
         Self {
-            epoch,
+            assignment,
             state: PartitionState::Consuming,
             slots: VecDeque::new(),
             slot_bytes: 0,

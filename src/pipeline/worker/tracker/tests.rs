@@ -29,7 +29,7 @@ impl TrackerBench {
     }
 
     fn ticket(&self, partition: u32, offset: i64) -> RecordTicket {
-        RecordTicket { at: at(partition), epoch: self.tracker.partitions[&at(partition)].epoch, offset }
+        RecordTicket { at: at(partition), assignment: self.tracker.partitions[&at(partition)].assignment, offset }
     }
 
     fn admit(&mut self, partition: u32, offset: i64, of: &str) {
@@ -93,7 +93,7 @@ fn a_draining_partition_finishes_running_records_and_drops_waiting_ones() {
     let a = bench.next().unwrap();
     let b = bench.next().unwrap();
     bench.tracker.drain(&at(0));
-    assert_eq!(bench.tracker.consuming_epoch(&at(0)), None);
+    assert_eq!(bench.tracker.consuming_assignment(&at(0)), None);
     assert!(!bench.tracker.finish(&b, 2, 0), "it follows a waiting record, so it could never be committed");
     assert!(bench.tracker.finish(&a, 0, 0));
     assert_eq!(bench.next(), None);

@@ -5,25 +5,25 @@ use std::sync::Arc;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::{Assignment, BufferedPartition};
-use crate::offset_commit::{EpochWatch, OffsetCommit};
+use crate::offset_commit::{OffsetCommit, OwnershipWatch};
 use mfctl_core::domain::{ClaimEpoch, TopicPartition};
 use mfctl_core::ports::{CommitRequest, Error, ErrorKind, Result};
 
 impl Assignment {
-    /// The commit of a settlement's offsets; `None` when it has none.
+    /// The commit of a request's offsets; `None` when it has none.
     ///
     /// # Errors
     /// `Fenced` for a partition that this member does not own or has not read since it was assigned or rewound;
     /// `Invalid` for an offset past the delivered records.
-    pub(in crate::consumer) fn commit_of(&self, settlement: &CommitRequest) -> Result<Option<OffsetCommit>> {
+    pub(in crate::consumer) fn commit_of(&self, request: &CommitRequest) -> Result<Option<OffsetCommit>> {
         let member_id = self.member_id()?;
-        let mut offsets = TopicPartitionList::with_capacity(settlement.offsets.len());
-        let mut ownership = Vec::with_capacity(settlement.offsets.len());
-        for (at, offset) in &settlement.offsets {
+        let mut offsets = TopicPartitionList::with_capacity(request.offsets.len());
+        let mut ownership = Vec::with_capacity(request.offsets.len());
+        for (at, offset) in &request.offsets {
             ownership.push(self.check_offset(at, *offset)?.watch_ownership());
-            self.add_offset(&mut offsets, at, *offset, settlement.epochs.get(at).copied())?;
+            self.add_offset(&mut offsets, at, *offset, request.epochs.get(at).copied())?;
         }
-        match settlement.offsets.is_empty() {
+        match request.offsets.is_empty() {
             true => Ok(None),
             false => Ok(Some(self.offset_commit(member_id, offsets, ownership))),
         }
@@ -46,7 +46,7 @@ impl Assignment {
     fn member_id(&self) -> Result<String> {
         let member = self
             .generation()
-            .ok_or_else(|| Error::new(ErrorKind::Fenced, "settle: this member is not in its group"))?;
+            .ok_or_else(|| Error::new(ErrorKind::Fenced, "commit: this member is not in its group"))?;
         Ok(member.member_id)
     }
 
@@ -60,7 +60,7 @@ impl Assignment {
         let (topic, partition) = self.clients.names.wire_partition(at);
         let mut element = offsets.add_partition(&topic, partition);
         let added = element.set_offset(Offset::Offset(offset));
-        added.map_err(|error| self.clients.error(format!("settle {at}"), error))?;
+        added.map_err(|error| self.clients.error(format!("commit {at}"), error))?;
         if let Some(epoch) = epoch {
             element.set_metadata(epoch.to_metadata());
         }
@@ -71,21 +71,21 @@ impl Assignment {
         &self,
         member_id: String,
         offsets: TopicPartitionList,
-        ownership: Vec<EpochWatch>,
+        ownership: Vec<OwnershipWatch>,
     ) -> OffsetCommit {
         OffsetCommit { consumer: Arc::clone(&self.consumer), member_id, offsets, ownership }
     }
 
     /// The owned partition, if it may be committed up to this offset.
     fn check_offset(&self, at: &TopicPartition, offset: i64) -> Result<&BufferedPartition> {
-        let fenced = |why: &str| Error::new(ErrorKind::Fenced, format!("settle {at}: {why}"));
+        let fenced = |why: &str| Error::new(ErrorKind::Fenced, format!("commit {at}: {why}"));
         let owned = self.owned.get(at).ok_or_else(|| fenced("this member does not own it"))?;
         match owned.delivered {
             Some(delivered) if offset <= delivered => Ok(owned),
             None => Err(fenced("no record of it was read since it was assigned or rewound")),
             // A broker would accept it, and the records in between would never be read.
             Some(_) => {
-                Err(Error::new(ErrorKind::Invalid, format!("settle {at} up to {offset}: it was not read up to there")))
+                Err(Error::new(ErrorKind::Invalid, format!("commit {at} up to {offset}: it was not read up to there")))
             }
         }
     }
