@@ -12,18 +12,20 @@ pub(super) struct MigrationScript {
 }
 
 macro_rules! scripts {
-    ($($version:literal $name:literal),+ $(,)?) => {
-        &[$( MigrationScript {
+    ($($zeros:literal: $($version:literal $name:literal),+);+ $(;)?) => {
+        &[$($( MigrationScript {
             version: $version,
             name: $name,
-            sql: include_str!(concat!("migrations/000", $version, "_", $name, ".sql")),
-        } ),+]
+            sql: include_str!(concat!("migrations/", $zeros, $version, "_", $name, ".sql")),
+        } ),+),+]
     };
 }
 
 /// All migrations, by version.
-pub(super) static SCRIPTS: &[MigrationScript] =
-    scripts![1 "base", 2 "tables", 3 "rules", 4 "calls", 5 "access", 6 "names", 7 "unread", 8 "claims", 9 "takedown"];
+pub(super) static SCRIPTS: &[MigrationScript] = scripts![
+    "000": 1 "base", 2 "tables", 3 "rules", 4 "calls", 5 "access", 6 "names", 7 "unread", 8 "claims", 9 "takedown";
+    "00": 10 "job_leases";
+];
 
 impl MigrationScript {
     /// The SHA-256 of the SQL, in hex: it shows whether the script is the one that was applied.

@@ -8,6 +8,7 @@
 mod claims;
 mod client;
 mod error;
+mod jobs;
 mod lists;
 mod rows;
 mod takedowns;
@@ -25,7 +26,8 @@ use mfctl_core::domain::asset::{AssetPaths, AssetSighting, AssetSource};
 use mfctl_core::domain::claim::EpochAnswer;
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{
-    Asset, AssetId, EventId, GroupName, JobId, ObjectRef, Revision, Secret, SourcePath, Tenant, TopicPartition,
+    Asset, AssetId, EventId, GroupName, JobFence, JobId, ObjectRef, Revision, Secret, SourcePath, Tenant,
+    TopicPartition,
 };
 use mfctl_core::ports::{
     AssetFilter, AssetOrder, Catalog, CatalogSummary, ClaimBatch, ClaimEnd, ClaimedBatch, CursorPage, DeadLetterFlag,
@@ -106,8 +108,8 @@ impl Catalog for PostgrestCatalog {
         writes::mark_published(&self.client, assets, at).await
     }
 
-    async fn record_outcomes(&self, outcomes: Vec<JobOutcome>) -> Result<()> {
-        writes::record_outcomes(&self.client, &outcomes).await
+    async fn record_outcomes(&self, fence: Option<&JobFence>, outcomes: Vec<JobOutcome>) -> Result<()> {
+        writes::record_outcomes(&self.client, fence, &outcomes).await
     }
 
     async fn mint_epochs(&self, group: &GroupName, requests: Vec<EpochRequest>) -> Result<Vec<EpochAnswer>> {
