@@ -32,7 +32,7 @@ use mfctl_core::domain::{AssetState, JobId, MediaTypePattern};
 use mfctl_core::events::EventCodec;
 
 pub use report::{FailureRow, IngestReport};
-pub(super) use report::for_each_failure;
+pub(super) use report::{for_each_failure, for_each_reported_failure};
 
 /// Default number of small objects of a batch that are sent to a cluster's store at the same time.
 const CLUSTER_SENDS: usize = 48;

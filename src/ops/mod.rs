@@ -3,6 +3,7 @@
 
 pub mod audit;
 mod digest;
+pub mod jobs;
 pub mod lag;
 pub mod notice;
 pub mod owed;
