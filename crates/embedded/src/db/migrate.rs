@@ -48,7 +48,7 @@ const MIGRATIONS: &[SqlMigration] = &[
     SqlMigration { version: 11, sql: include_str!("../migrations/0011_unread.sql") },
     SqlMigration { version: 12, sql: include_str!("../migrations/0012_claims.sql") },
     SqlMigration { version: 13, sql: include_str!("../migrations/0013_takedown.sql") },
-    SqlMigration { version: 14, sql: include_str!("../migrations/0014_job_leases.sql") },
+    SqlMigration { version: 17, sql: include_str!("../migrations/0017_job_leases.sql") },
 ];
 
 /// The format this binary writes.
