@@ -31,8 +31,8 @@ use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::names::{Buckets, topics};
 use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{
-    Asset, AssetId, AssetState, ClaimEpoch, EnvName, EventId, GroupName, JobId, NewRecord, ObjectRef, Revision, Sha256,
-    SourcePath, Stage, Tenant, TopicName, TopicPartition,
+    Asset, AssetId, AssetState, ClaimEpoch, EnvName, EventId, GroupName, JobFence, JobId, NewRecord, ObjectRef,
+    Revision, Sha256, SourcePath, Stage, Tenant, TopicName, TopicPartition,
 };
 use mfctl_core::events::{EventCodec, schemas, topics as contract};
 use mfctl_core::ports::{
@@ -364,7 +364,7 @@ impl Catalog for SaysYes {
     async fn mark_published(&self, _: &[(AssetId, Revision)], _: jiff::Timestamp) -> ports::Result<()> {
         unreachable!("no worker asks")
     }
-    async fn record_outcomes(&self, _: Vec<JobOutcome>) -> ports::Result<()> {
+    async fn record_outcomes(&self, _: Option<&JobFence>, _: Vec<JobOutcome>) -> ports::Result<()> {
         unreachable!("no worker asks")
     }
     async fn list(&self, _: &AssetFilter, _: Option<&str>, _: usize) -> ports::Result<CursorPage<Asset>> {

@@ -11,6 +11,7 @@ use clap_complete::CompletionCandidate;
 
 use crate::connect::{self, OpenMode};
 use crate::dlq::list::{DeadLetterFilter, ListedDeadLetter, for_each_dead_letter};
+use crate::ops::jobs::{JobSources, KnownJob};
 use crate::settings::{Flags, Layers, SettingKey, Settings, Sources, all_keys};
 use mfctl_core::domain::asset::AssetPaths;
 use mfctl_core::domain::{Asset, AssetState, EnvName, Tenant};
@@ -43,16 +44,14 @@ pub fn groups() -> Vec<CompletionCandidate> {
     })
 }
 
-/// Job ids, latest first, with their state.
+/// Ids of the jobs of all hosts, latest first, with their state.
 #[must_use]
 pub fn jobs() -> Vec<CompletionCandidate> {
-    with_ports(|ports, _| async move {
-        let jobs = ports.journal.jobs(None, MAX_CANDIDATES).await?.items;
-        let candidate = |job: mfctl_core::domain::job::Job| {
-            CompletionCandidate::new(job.job_id.to_string())
-                .help(Some(format!("{} since {}", job.status, job.started_at).into()))
-        };
-        Ok(jobs.into_iter().map(candidate).collect())
+    with_ports(|ports, tenant| async move {
+        let jobs = JobSources::of(&ports, &tenant).page(None, MAX_CANDIDATES).await?.jobs;
+        let candidate =
+            |job: &KnownJob| CompletionCandidate::new(job.job_id().to_string()).help(Some(job.status_text().into()));
+        Ok(jobs.iter().map(candidate).collect())
     })
 }
 

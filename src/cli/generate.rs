@@ -66,7 +66,7 @@ fn schemas() -> Vec<(&'static str, Schema)> {
         ("dlq-redrive", schema_for!(dlq::redrive::DlqRunReport)),
         ("dlq-show", schema_for!(dlq::show::DlqShowReport)),
         ("ingest", schema_for!(super::ingest::IngestReport)),
-        ("jobs-show", schema_for!(super::jobs::show::JobReport)),
+        ("jobs-show", schema_for!(super::jobs::show::ShownJob)),
         ("kv-change", schema_for!(super::kv::KvChangeReport)),
         ("kv-declare", schema_for!(super::kv::KvDeclareReport)),
         ("kv-explain", schema_for!(super::kv::KvExplainReport)),

@@ -8,6 +8,8 @@ use uuid::Uuid;
 
 use super::context::Connected;
 use super::failure::{Failure, FailureKind, OrFail, Result};
+use crate::ops::jobs::JobSources;
+use crate::ops::target::TargetKind;
 use mfctl_core::domain::{AssetId, IdPrefix, JobId};
 use mfctl_core::ports::AssetFilter;
 
@@ -135,7 +137,7 @@ pub async fn asset_to_change(given: IdPrefix, connected: &Connected) -> Result<A
     asset(given, connected).await
 }
 
-/// The job of this data folder whose id begins so. A whole id is returned as it is, whether there is such a job or not.
+/// The job of any host whose id begins so. A whole id is returned as it is, whether there is such a job or not.
 ///
 /// # Errors
 /// As [`asset`].
@@ -145,16 +147,20 @@ pub async fn job(given: IdPrefix, connected: &Connected) -> Result<JobId> {
     }
     let (low, high) = given.range();
     let after = high.as_u128().checked_add(1).map(|id| JobId(Uuid::from_u128(id)).to_string());
-    let jobs = connected.ports.journal.jobs(after.as_deref(), MAX_CANDIDATES + 1).await?.items;
-    let found: Vec<_> = jobs.into_iter().take_while(|job| job.job_id.0 >= low).collect();
+    let sources = JobSources::of(&connected.ports, &connected.target.tenant);
+    let page = sources.page(after.as_deref(), MAX_CANDIDATES + 1).await?;
+    if let Some(error) = page.catalog_error {
+        return Err(Failure::from(error).hint("give the whole id: the jobs of other hosts are not known"));
+    }
+    let found: Vec<_> = page.jobs.iter().take_while(|job| job.job_id().0 >= low).collect();
     match found.as_slice() {
-        [] => Err(Failure::not_found(format!("there is no job in this data folder whose id begins with {given}"))
-            .hint("`mfctl jobs list` shows the jobs")),
-        [job] => Ok(job.job_id),
-        several => {
-            let names = several.iter().map(|job| format!("{} ({} since {})", job.job_id, job.status, job.started_at));
-            Err(ambiguous(given, "jobs", names.collect()))
+        [] => {
+            let place = if connected.target.kind == TargetKind::Embedded { " in this data folder" } else { "" };
+            Err(Failure::not_found(format!("there is no job{place} whose id begins with {given}"))
+                .hint("`mfctl jobs list` shows the jobs"))
         }
+        [job] => Ok(job.job_id()),
+        several => Err(ambiguous(given, "jobs", several.iter().map(|job| job.summary()).collect())),
     }
 }
 

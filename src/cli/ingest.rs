@@ -31,8 +31,8 @@ use mfctl_core::domain::job::JobInput;
 use mfctl_core::domain::{AssetState, JobId, MediaTypePattern};
 use mfctl_core::events::EventCodec;
 
-pub(super) use report::for_each_failure;
 pub use report::{FailureRow, IngestReport};
+pub(super) use report::{for_each_failure, for_each_reported_failure};
 
 /// Default number of small objects of a batch that are sent to a cluster's store at the same time.
 const CLUSTER_SENDS: usize = 48;
@@ -46,6 +46,10 @@ are walked; one that cannot be read or has an invalid line stops the job. mfctl'
 <file>.json next to a file is a sidecar with its metadata: title, tags, collection, locale, custom. A manifest
 overrides sidecars, and a sidecar overrides flags. Running the command again with the same paths and options resumes an
 unfinished job.
+
+In a cluster, --resume also continues a job of another host, if this one has the same files under the same paths: those
+that were ingested are compared with their SHA-256 first. One host at a time runs a job; 60 s after it was last heard
+of, another may take it over.
 
 In --include and --exclude, * matches anything but a slash, ? one character, [a-z] one of these, {a,b} a or b, ** any
 number of folders; a backslash makes the next character literal.
@@ -67,8 +71,9 @@ Examples:
 
 Exit codes: 0 done, 2 wrong usage, 3 some files rejected or failed, each listed, or a list or manifest was cut off or has
 another number of entries than --expect says, 5 a dependency is not reachable or the disk is full, 6 a path, list or
-manifest does not exist or cannot be read, an ignore file cannot be applied, or no file was found, 7 another process runs
-the job, 8 it would leave too little free disk space, 129/130/143 stopped by a signal; the job can be resumed")]
+manifest does not exist or cannot be read, an ignore file cannot be applied, no file was found, or the files of another
+host's job are not here, 7 another process or host runs the job or took it over, 8 it would leave too little free disk
+space, 129/130/143 stopped by a signal; the job can be resumed")]
 #[command(group(clap::ArgGroup::new("existing_job").args(["resume", "retry_failed"])))]
 pub struct Args {
     /// Files and folders to ingest
@@ -131,8 +136,8 @@ pub struct Args {
     /// Show what would happen to each file, and why; write nothing
     #[arg(short = 'n', long, action = ArgAction::SetTrue, conflicts_with_all = ["existing_job", "wait"])]
     dry_run: bool,
-    /// Resume this job, by its id or its beginning, or the latest unfinished one; --files-from or --manifest give what it did
-    /// not read of its own
+    /// Resume this job, by its id or its beginning, or the latest unfinished one of this host; --files-from or
+    /// --manifest give what it did not read of its own
     #[arg(long, value_name = "JOB|latest", add = ArgValueCandidates::new(complete::jobs))]
     resume: Option<GivenJob>,
     /// Retry the failed files of this job, by its id or its beginning, or of the latest one that has any
@@ -283,6 +288,11 @@ fn ingest_failure(error: Error) -> Failure {
         Error::Stopped(reason) => return signals::stopped(reason, error.to_string()).hint("nothing was changed"),
         Error::NoRoom(_) => "free some space, choose another --data-dir, or lower the setting ingest.min_free_percent",
         Error::UnknownJob(_) => "`mfctl jobs list` shows the jobs",
+        Error::NotRecorded(_) => "resume it on the host that began it",
+        Error::HeldElsewhere { .. } => "wait for it, or stop it there; `mfctl jobs show JOB` shows how far it is",
+        Error::SourceDiffers { .. } => {
+            "nothing was changed; provide the same files at these paths, or resume it where they are"
+        }
         Error::IgnoreFile { .. } => "correct the file or delete it: nothing in its folder was taken",
         Error::InputNotWanted { .. } => "run the command without --resume to begin another job",
         Error::AnotherInput { .. } | Error::Input { .. } | Error::Spec(_) => {
@@ -340,10 +350,13 @@ fn failure_kind(error: &Error) -> FailureKind {
         Error::Port(port) => Failure::from(mfctl_core::ports::Error::new(port.kind(), port.to_string())).kind(),
         Error::NoRoom(_) => FailureKind::Refused,
         Error::UnknownJob(_) => FailureKind::NotFound,
+        Error::HeldElsewhere { .. } => FailureKind::Conflict,
         Error::Input { error, .. } if error.kind() == std::io::ErrorKind::NotFound => FailureKind::NotFound,
         Error::Input { .. }
         | Error::AnotherInput { .. }
         | Error::Spec(_)
+        | Error::NotRecorded(_)
+        | Error::SourceDiffers { .. }
         | Error::IgnoreFile { .. }
         | Error::InputNotWanted { .. } => FailureKind::Invalid,
         Error::Stopped(reason) => signals::stopped(*reason, "").kind(),

@@ -21,8 +21,8 @@ use super::operator_journal::LogOperatorJournal;
 use crate::settings::Settings;
 use mfctl_core::domain::Secret;
 use mfctl_core::ports::{
-    BucketAdmin, Clock, ConfigStore, ConsulAcl, EventLog, Migrations, Ports, Result, SecretStore, VaultAdmin,
-    VaultSetup,
+    BucketAdmin, Clock, ConfigStore, ConsulAcl, EventLog, JobCatalog, Migrations, Ports, Result, SecretStore,
+    VaultAdmin, VaultSetup,
 };
 use mfctl_core::telemetry::Metrics;
 use mfctl_embedded::OpenMode;
@@ -50,12 +50,14 @@ pub(super) async fn open(
     let log = Arc::clone(&kafka) as Arc<dyn EventLog>;
     let local = mfctl_embedded::local_ports(&folder);
     let store = Arc::new(S3Store::new(&s3::config(&profile)?)?);
+    let catalog = Arc::new(PostgrestCatalog::new(postgrest::config(&profile)?)?);
     Ok(Ports {
         operators: Arc::new(LogOperatorJournal::new(Arc::clone(&log))),
         log,
         buckets: Some(Arc::clone(&store) as Arc<dyn BucketAdmin>),
         objects: store,
-        catalog: Arc::new(PostgrestCatalog::new(postgrest::config(&profile)?)?),
+        jobs: Arc::clone(&catalog) as Arc<dyn JobCatalog>,
+        catalog,
         search: local.search,
         registry: Arc::new(RestRegistry::new(registry::config(&profile)?)?),
         journal: local.journal,

@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod claim_folding;
 mod digest;
+pub mod jobs;
 pub mod lag;
 pub mod notice;
 pub mod owed;

@@ -2,26 +2,25 @@
 //! are looked up, and the source is compared with the bytes that were ingested. Then the source is searched for files that
 //! the job did not ingest.
 
+mod by_outcomes;
+mod stored;
 mod untaken;
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::ops::digest;
+use self::stored::{Problem, StoredCheck};
 use crate::pipeline::ingest::source::JobSource;
 use crate::pipeline::ingest::spec::JobSpec;
 use crate::pipeline::ingest::{FileVersion, Incomplete, incomplete};
-use mfctl_core::domain::event::{EventEnvelope, unframe};
 use mfctl_core::domain::job::{FileStep, Job, JournalFile};
-use mfctl_core::domain::names::{Buckets, topics};
-use mfctl_core::domain::object_keys;
-use mfctl_core::domain::{Asset, AssetId, AssetState, ObjectRef, Sha256, SourcePath, TopicPartition};
-use mfctl_core::events::pager::Pager;
-use mfctl_core::ports::{ContentDigest, Error, ErrorKind, EventLog, JobFilter, Ports, Result};
+use mfctl_core::domain::names::Buckets;
+use mfctl_core::domain::{Sha256, SourcePath};
+use mfctl_core::ports::{ContentDigest, Error, ErrorKind, JobFilter, Ports, Result};
+
+pub use by_outcomes::{StoredReport, verify_outcomes};
 
 /// Files per page.
 const PAGE: usize = 512;
@@ -67,15 +66,6 @@ pub struct VerifyOptions {
     pub deep: bool,
 }
 
-/// Assets with their `ingest.raw` event in the log, as far as it was read, and whether retention has removed events.
-#[derive(Default)]
-struct EventIndex {
-    assets: HashSet<AssetId>,
-    cut: bool,
-    /// The offset up to which each partition was read.
-    read: HashMap<TopicPartition, i64>,
-}
-
 /// Verifies a job; `data_dir` is never part of a source. `found` receives each problem, `progress` the number of files
 /// verified so far. The source of a job with an incomplete walk is not searched: it is known to contain other files.
 ///
@@ -116,26 +106,14 @@ async fn verify_files(
     mut progress: impl FnMut(u64),
 ) -> Result<VerifyReport> {
     let mut total = VerifyReport::default();
-    let mut hashed: HashMap<AssetId, std::result::Result<(), String>> = HashMap::new();
-    let mut events = EventIndex::default();
+    let mut check = StoredCheck::new(ports, buckets);
     let mut cursor: Option<String> = None;
     loop {
         let page = ports.journal.files(job.job_id, &JobFilter::default(), cursor.as_deref(), PAGE).await?;
-        let mut ids: Vec<_> = page.items.iter().filter_map(|file| file.asset_id).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let assets = ports.catalog.assets(&ids).await?;
-        let assets: HashMap<_, _> = assets.into_iter().map(|asset| (asset.asset_id, asset)).collect();
-        // The event of an ingested asset existed, because a worker read it. Only those of staged assets are looked up.
-        let mut waiting = assets.values().filter(|asset| asset.state == AssetState::Staged);
-        if waiting.any(|asset| !events.assets.contains(&asset.asset_id)) {
-            events.read_on(ports.log.as_ref()).await?;
-        }
-        hashed.retain(|id, _| assets.contains_key(id));
+        check.load(page.items.iter().filter_map(|file| file.asset_id).collect()).await?;
         for file in &page.items {
             total.files += 1;
-            let verifier = FileVerifier { ports, buckets, depth, events: &events };
-            match verifier.verify(file, &assets, &mut hashed).await? {
+            match verify_file(&mut check, file, depth).await? {
                 Ok(verified) => {
                     *if verified.event { &mut total.verified } else { &mut total.unverifiable } += 1;
                     total.by_time_stamps += u64::from(verified.comparison == Comparison::TimeStamps);
@@ -170,98 +148,29 @@ struct VerifiedFile {
     comparison: Comparison,
 }
 
-/// What was verified of a file, or the kind and reason of its problem.
-type FileVerdict = std::result::Result<VerifiedFile, (&'static str, String)>;
+/// What was verified of a file, or its problem.
+type FileVerdict = std::result::Result<VerifiedFile, Problem>;
 
-struct FileVerifier<'a> {
-    ports: &'a Ports,
-    buckets: &'a Buckets,
-    depth: VerifyOptions,
-    events: &'a EventIndex,
-}
-
-impl FileVerifier<'_> {
-    async fn verify(
-        &self,
-        file: &JournalFile,
-        assets: &HashMap<AssetId, Asset>,
-        hashed: &mut HashMap<AssetId, std::result::Result<(), String>>,
-    ) -> Result<FileVerdict> {
-        let asset = match ingested_asset(file, assets) {
-            Ok(asset) => asset,
-            Err(problem) => return Ok(Err(problem)),
-        };
-        let read = match hashed.entry(asset.asset_id) {
-            Entry::Occupied(read) => read.into_mut(),
-            Entry::Vacant(place) => place.insert(self.read_back(asset).await?),
-        };
-        if let Err(reason) = read {
-            return Ok(Err(("object", reason.clone())));
-        }
-        let source = file.clone();
-        let deep = self.depth.deep;
-        let unchanged = tokio::task::spawn_blocking(move || unchanged(&source, deep)).await;
-        let unchanged =
-            unchanged.map_err(|error| Error::new(ErrorKind::Internal, format!("read a source: {error}")))?;
-        let comparison = match unchanged {
-            Ok(comparison) => comparison,
-            Err(reason) => return Ok(Err(("source", reason))),
-        };
-        if asset.state == AssetState::Staged && !self.events.assets.contains(&asset.asset_id) {
-            return Ok(if self.events.cut {
-                Ok(VerifiedFile { event: false, comparison })
-            } else {
-                Err(("event", "its event is not in ingest.raw".to_owned()))
-            });
-        }
-        Ok(Ok(VerifiedFile { event: true, comparison }))
-    }
-
-    /// Reads the asset's object back and compares its digest.
-    async fn read_back(&self, asset: &Asset) -> Result<std::result::Result<(), String>> {
-        let at = if asset.state.counts_as_duplicate() {
-            let key = object_keys::original(&asset.tenant, &asset.sha256);
-            ObjectRef { bucket: self.buckets.originals.clone(), key }
-        } else {
-            asset.staging.clone()
-        };
-        let object = match self.ports.objects.open(&at).await {
-            Ok(object) => object,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Err(format!("object {at} is not there"))),
-            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Denied) => {
-                return Ok(Err(format!("object {at} cannot be read: {}", error.full())));
-            }
-            Err(error) => return Err(error),
-        };
-        let digest = match digest::sha256_of(object).await {
-            Ok(digest) => digest,
-            Err(error) => return Ok(Err(format!("object {at} cannot be read: {error}"))),
-        };
-        Ok(if digest == asset.sha256 {
-            Ok(())
-        } else {
-            Err(format!("object {at} has SHA-256 {digest}, not {}", asset.sha256))
-        })
-    }
-}
-
-/// The asset of the file, if the job ingested it.
-fn ingested_asset<'a>(
-    file: &JournalFile,
-    assets: &'a HashMap<AssetId, Asset>,
-) -> std::result::Result<&'a Asset, (&'static str, String)> {
+async fn verify_file(check: &mut StoredCheck<'_>, file: &JournalFile, depth: VerifyOptions) -> Result<FileVerdict> {
     if !matches!(file.step, FileStep::Published | FileStep::Deduplicated) {
         let why = file.refusal.as_ref().map_or_else(|| "not done yet".to_owned(), |refusal| refusal.reason.clone());
-        return Err(("not_taken", format!("{}: {why}", file.step)));
+        return Ok(Err(("not_taken", format!("{}: {why}", file.step))));
     }
-    let asset = file.asset_id.and_then(|id| assets.get(&id)).ok_or_else(|| {
-        let id = file.asset_id.map_or_else(|| "no asset".to_owned(), |id| format!("asset {id}"));
-        ("row", format!("the catalog does not have {id}"))
-    })?;
-    if asset.state == AssetState::Revoked {
-        return Err(("revoked", format!("asset {} was taken down", asset.asset_id)));
+    let asset = match check.asset(file.asset_id) {
+        Ok(asset) => asset,
+        Err(problem) => return Ok(Err(problem)),
+    };
+    if let Err(problem) = check.object(&asset).await? {
+        return Ok(Err(problem));
     }
-    Ok(asset)
+    let source = file.clone();
+    let unchanged = tokio::task::spawn_blocking(move || unchanged(&source, depth.deep)).await;
+    let unchanged = unchanged.map_err(|error| Error::new(ErrorKind::Internal, format!("read a source: {error}")))?;
+    let comparison = match unchanged {
+        Ok(comparison) => comparison,
+        Err(reason) => return Ok(Err(("source", reason))),
+    };
+    Ok(check.event(&asset).map(|event| VerifiedFile { event, comparison }))
 }
 
 /// Compares the source with what was ingested. Where time stamps do not show that it is unchanged, its bytes are read.
@@ -287,26 +196,6 @@ fn hash(path: &Path) -> std::io::Result<Sha256> {
     let source: std::fs::File = rustix::fs::open(path, flags, Mode::empty())?.into();
     let size_bytes = source.metadata()?.len();
     Ok(ContentDigest::read(source, size_bytes)?.sha256)
-}
-
-impl EventIndex {
-    /// Reads the records of `ingest.raw` that were not read before.
-    async fn read_on(&mut self, log: &dyn EventLog) -> Result<()> {
-        for partition in log.offsets(&[topics::INGEST_RAW]).await? {
-            self.cut |= partition.span.low > 0;
-            let read = self.read.entry(partition.at.clone()).or_insert(partition.span.low);
-            let mut pager = Pager::new(partition.at, partition.span.low.max(*read), partition.span.high);
-            while let Some(records) = pager.next_page(log).await? {
-                for record in records {
-                    let Ok((_, json)) = unframe(record.value.as_ref()) else { continue };
-                    let Ok(envelope) = serde_json::from_slice::<EventEnvelope>(&json) else { continue };
-                    self.assets.insert(envelope.asset_id);
-                }
-            }
-            *read = pager.position();
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ async fn stage_varied_assets(f: &CatalogFixture) {
         |n: u64| DeadLetterFlag { asset_id: asset_id(n), revision: Revision::FIRST, stage: Stage::Enrich, at: at(60) };
     f.port.flag_dead_letters(vec![flag(3), flag(4)]).await.unwrap();
     // Job 9 saw asset 5 again.
-    f.port.record_outcomes(vec![outcome(9, "/5", Some(5))]).await.unwrap();
+    f.port.record_outcomes(None, vec![outcome(9, "/5", Some(5))]).await.unwrap();
 }
 
 fn media_type(text: &str) -> Option<MediaTypePattern> {
@@ -202,10 +202,10 @@ async fn outcomes_of_job(f: &CatalogFixture, job: JobId) -> Vec<JobOutcome> {
 
 pub async fn last_outcome_of_a_file_in_a_job_wins(f: CatalogFixture) {
     for _ in 0..2 {
-        f.port.record_outcomes(vec![outcome(1, "/a", None)]).await.unwrap();
+        f.port.record_outcomes(None, vec![outcome(1, "/a", None)]).await.unwrap();
         assert_eq!(outcomes_of_job(&f, job(1)).await, [outcome(1, "/a", None)]);
     }
-    f.port.record_outcomes(vec![outcome(1, "/a", Some(2)), outcome(1, "/a", Some(1))]).await.unwrap();
+    f.port.record_outcomes(None, vec![outcome(1, "/a", Some(2)), outcome(1, "/a", Some(1))]).await.unwrap();
     assert_eq!(outcomes_of_job(&f, job(1)).await, [outcome(1, "/a", Some(1))]);
 }
 
@@ -215,15 +215,18 @@ pub async fn outcome_of_a_file_comes_from_the_latest_job_that_saw_it(f: CatalogF
     let only_old = outcome(1, "/b", Some(3));
     let elsewhere = JobOutcome { tenant: Tenant::new("other").unwrap(), ..outcome(1, "/a", Some(4)) };
     // The outcome of the earlier job is recorded last.
-    f.port.record_outcomes(vec![new.clone(), elsewhere.clone()]).await.unwrap();
-    f.port.record_outcomes(vec![old, only_old.clone()]).await.unwrap();
+    f.port.record_outcomes(None, vec![new.clone(), elsewhere.clone()]).await.unwrap();
+    f.port.record_outcomes(None, vec![old, only_old.clone()]).await.unwrap();
     assert_eq!(all_latest_outcomes(&f, 10).await, [new, only_old, elsewhere]);
 }
 
 pub async fn outcomes_are_paged_by_tenant_and_path(f: CatalogFixture) {
     let names = ["/", "/a", "/a b", "/a/b", "/a-b", "/z\n", "relative", "ز", "/é", "/e"];
     for job in 1..4 {
-        f.port.record_outcomes(names.iter().map(|path| outcome(job, path, Some(job as u64))).collect()).await.unwrap();
+        f.port
+            .record_outcomes(None, names.iter().map(|path| outcome(job, path, Some(job as u64))).collect())
+            .await
+            .unwrap();
     }
     let mut expected = names.to_vec();
     expected.sort_unstable();
@@ -266,14 +269,14 @@ pub async fn first_job_and_path_name_an_asset_whatever_comes_later(f: CatalogFix
     f.port.stage(vec![row_at(1, "/ب", job(1), 3), row_at(2, "/only", job(1), 3)]).await.unwrap();
     let expected = |paths: &[&str]| (paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>(), 3);
     assert_eq!(named_paths(&f, 1, 10).await, expected(&["/b", "/z", "/ب"]), "before the outcomes are recorded");
-    f.port.record_outcomes(vec![accepted(1, "/z", 1, 4), accepted(1, "/b", 1, 4)]).await.unwrap();
-    f.port.record_outcomes(vec![accepted(1, "/ب", 1, 5), accepted(2, "/only", 1, 5)]).await.unwrap();
+    f.port.record_outcomes(None, vec![accepted(1, "/z", 1, 4), accepted(1, "/b", 1, 4)]).await.unwrap();
+    f.port.record_outcomes(None, vec![accepted(1, "/ب", 1, 5), accepted(2, "/only", 1, 5)]).await.unwrap();
     // Job 2 sees two of them again, from another host too, and a new one. Then a file gets other content.
     let elsewhere = StagedRow { host: "other".into(), ..row_at(1, "/b", job(2), 50) };
     f.port.stage(vec![row_at(1, "/z", job(2), 50), elsewhere, row_at(1, "/a", job(2), 50)]).await.unwrap();
-    f.port.record_outcomes(["/z", "/b", "/a"].map(|path| accepted(1, path, 2, 51)).into()).await.unwrap();
+    f.port.record_outcomes(None, ["/z", "/b", "/a"].map(|path| accepted(1, path, 2, 51)).into()).await.unwrap();
     f.port.stage(vec![row_at(3, "/b", job(3), 60)]).await.unwrap();
-    f.port.record_outcomes(vec![accepted(3, "/b", 3, 61)]).await.unwrap();
+    f.port.record_outcomes(None, vec![accepted(3, "/b", 3, 61)]).await.unwrap();
     let all = ["/b", "/z", "/ب", "/a"].map(str::to_owned).to_vec();
     assert_eq!(named_paths(&f, 1, 10).await, (all.clone(), 4));
     assert_eq!(named_paths(&f, 1, 2).await, (all[..2].to_vec(), 4), "the count is of all");
@@ -293,12 +296,12 @@ pub async fn history_keeps_every_ingest(f: CatalogFixture) {
     let host = || Some("host".to_owned());
     let first = ("/a".to_owned(), host(), job(1), at(2));
     assert_eq!(history().await[1], ("/b".to_owned(), host(), job(1), at(1)), "without an outcome, by its staging");
-    f.port.record_outcomes(vec![accepted(1, "/a", 1, 2), accepted(1, "/b", 1, 2)]).await.unwrap();
+    f.port.record_outcomes(None, vec![accepted(1, "/a", 1, 2), accepted(1, "/b", 1, 2)]).await.unwrap();
     let before = history().await;
     assert_eq!(before, [first, ("/b".to_owned(), host(), job(1), at(2))]);
     // Another job reads one again, and the other has other content by then.
     f.port.stage(vec![row_at(1, "/a", job(2), 9), row_at(2, "/b", job(2), 9)]).await.unwrap();
-    f.port.record_outcomes(vec![accepted(1, "/a", 2, 10), accepted(2, "/b", 2, 10)]).await.unwrap();
+    f.port.record_outcomes(None, vec![accepted(1, "/a", 2, 10), accepted(2, "/b", 2, 10)]).await.unwrap();
     let after = history().await;
     assert_eq!(after[..2], before[..], "what was recorded stays");
     assert_eq!(after[2..], [("/a".to_owned(), host(), job(2), at(10))]);

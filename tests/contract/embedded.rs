@@ -18,6 +18,7 @@ use mfctl_embedded::search::SqliteSearch;
 use mfctl_embedded::{DataFolder, EmbeddedLog, OpenMode};
 
 use crate::contract::harness::Fixture;
+use crate::contract::job_leases::JobsFixture;
 
 mod event_log {
     crate::contract::event_log::event_log_suite!(super::log);
@@ -36,6 +37,9 @@ mod object_store {
 }
 mod catalog_port {
     crate::contract::catalog::catalog_suite!(crate::contract::embedded::catalog);
+}
+mod job_catalog {
+    crate::contract::job_leases::job_lease_suite!(crate::contract::embedded::jobs);
 }
 mod search_index {
     crate::contract::search::search_suite!(super::search);
@@ -76,6 +80,11 @@ async fn objects() -> Fixture<dyn ObjectStore> {
 }
 
 async fn catalog() -> Fixture<dyn Catalog> {
+    let (data, folder) = folder();
+    Fixture::new(Arc::new(SqliteCatalog::new(folder.db().clone())), data)
+}
+
+async fn jobs() -> JobsFixture {
     let (data, folder) = folder();
     Fixture::new(Arc::new(SqliteCatalog::new(folder.db().clone())), data)
 }

@@ -18,6 +18,7 @@ mod event_log_fencing;
 mod event_log_groups;
 mod event_log_retention;
 mod group_member;
+mod job_leases;
 mod journal;
 mod objects;
 mod operators;

@@ -15,6 +15,7 @@ mod ingest;
 mod ingest_folder;
 mod ingest_inputs;
 mod ingest_resume;
+mod job_leases;
 mod media_verbs;
 mod merged_metadata;
 mod object_folder;

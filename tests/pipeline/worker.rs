@@ -10,7 +10,7 @@ mod faulty_log;
 mod faulty_objects;
 mod hidden_records;
 mod isolation;
-mod late_catalog;
+pub mod late_catalog;
 mod parsers;
 mod platform;
 mod processing;

@@ -282,13 +282,11 @@ fn drift_in_topics_buckets_and_schemas_is_detected_and_corrected() {
 
 /// Undoes the last migration, as the restore of an older backup would.
 const BEFORE_THE_LAST_MIGRATION: &str = "
-    DROP TRIGGER inbox_waits_for_folding ON media.inbox;
-    DROP TRIGGER inbox_folded_is_done ON media.inbox;
-    DROP FUNCTION media.wait_for_claim_folding(), media.inbox_waits_for_folding(), media.inbox_folded_is_done(),
-        media.fold_claims(json), media.see_partition_ends(json);
-    DROP TABLE media.partition_ends;
-    ALTER TABLE media.assets DROP COLUMN folded_claims;
-    DELETE FROM media.schema_migrations WHERE version = 10";
+    DROP TRIGGER job_outcomes_record_jobs ON media.job_outcomes;
+    DROP FUNCTION media.record_jobs(), media.job_json(media.jobs), media.take_job_lease(json), media.renew_job_lease(json),
+        media.end_job_lease(json), media.read_jobs(json), media.count_outcomes(json), media.record_outcomes(json);
+    DROP TABLE media.jobs;
+    DELETE FROM media.schema_migrations WHERE version = 13";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn database_drift_is_corrected_and_a_dirty_migration_refused() {
@@ -311,7 +309,7 @@ async fn database_drift_is_corrected_and_a_dirty_migration_refused() {
 
     database.execute(BEFORE_THE_LAST_MIGRATION).await;
     let drift = on(&["bootstrap", "drift", "platform"]);
-    assert!(drift.code == 4 && drift.stdout.contains("0012_claim_folding"), "{drift}");
+    assert!(drift.code == 4 && drift.stdout.contains("0013_job_leases"), "{drift}");
     let corrected = on(&["bootstrap", "apply", "platform", "--yes"]);
     assert_eq!(corrected.code, 0, "{corrected}");
     assert_eq!(on(&["bootstrap", "drift", "platform"]).code, 0);

@@ -26,6 +26,7 @@ mod contract {
     pub mod event_log_fencing;
     pub mod event_log_groups;
     pub mod group_member;
+    pub mod job_leases;
     pub mod objects;
     pub mod registry;
     pub mod secret_store;
@@ -78,6 +79,7 @@ mod external_clients;
 mod instances;
 mod interoperability;
 mod isolation;
+mod jobs_of_hosts;
 mod kafka;
 mod kafka_faults;
 mod kafka_members;

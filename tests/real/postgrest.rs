@@ -13,10 +13,21 @@ use mfctl_core::ports::Catalog;
 
 use self::server::Server;
 use crate::contract::harness::Fixture;
+use crate::contract::job_leases::JobsFixture;
 
 /// As an operator, who sees every tenant: one case has two.
 mod operator {
     crate::contract::catalog::catalog_suite!(crate::postgrest::operator_catalog);
+}
+
+/// Jobs, as an operator.
+mod operator_jobs {
+    crate::contract::job_leases::job_lease_suite!(crate::postgrest::operator_jobs_catalog);
+}
+
+/// Jobs, as the service role.
+mod service_jobs {
+    crate::contract::job_leases::job_lease_suite!(crate::postgrest::service_jobs_catalog);
 }
 
 /// As the service role of ingest and workers: every case with one tenant.
@@ -92,6 +103,16 @@ mod service {
 async fn operator_catalog() -> Fixture<dyn Catalog> {
     let server = Server::start().await;
     Fixture::new(Arc::new(server.catalog(server.as_operator())), server)
+}
+
+async fn operator_jobs_catalog() -> JobsFixture {
+    let server = Server::start().await;
+    Fixture::new(Arc::new(server.catalog(server.as_operator())), server)
+}
+
+async fn service_jobs_catalog() -> JobsFixture {
+    let server = Server::start().await;
+    Fixture::new(Arc::new(server.catalog(server.as_service("default"))), server)
 }
 
 async fn service_catalog() -> Fixture<dyn Catalog> {

@@ -24,7 +24,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mfctl_core::ports::{
-    Clock, Error, ErrorKind, EventLog, JobJournal, Migration, Migrations, Ports, Result, SearchIndex, StorageCheck,
+    Clock, Error, ErrorKind, EventLog, JobCatalog, JobJournal, Migration, Migrations, Ports, Result, SearchIndex,
+    StorageCheck,
 };
 
 pub use base::OpenMode;
@@ -86,10 +87,12 @@ pub async fn open(data_dir: &Path, mode: OpenMode, clock: Arc<dyn Clock>) -> Res
     let db = folder.db();
     let LocalPorts { journal, search, storage } = local_ports(&folder);
     let log = Arc::new(EmbeddedLog::new(&folder, Arc::clone(&clock)));
+    let catalog = Arc::new(catalog::SqliteCatalog::new(db.clone()));
     Ok(Ports {
         log: Arc::clone(&log) as Arc<dyn EventLog>,
         objects: Arc::new(objects::FolderStore::new(folder.path())),
-        catalog: Arc::new(catalog::SqliteCatalog::new(db.clone())),
+        jobs: Arc::clone(&catalog) as Arc<dyn JobCatalog>,
+        catalog,
         search,
         registry: Arc::new(registry::SqliteRegistry::new(db.clone())),
         journal,

@@ -11,11 +11,15 @@ use crate::cli::output::{Cell, Column, Format, ListItem, Render, TextPage, Tone,
 use crate::pipeline::ingest::{IngestOutcome, RuleCount};
 use mfctl_core::domain::JobId;
 use mfctl_core::domain::SourcePath;
-use mfctl_core::domain::job::{FileStep, JobInput, JournalFile, RefusalKind};
+use mfctl_core::domain::job::{FileOutcome, FileStep, JobInput, JobOutcome, JournalFile, RefusalKind};
 use mfctl_core::ports::JobFilter;
 
+/// The reason of a refusal without one.
+const NO_REASON: &str = "no reason was recorded";
 /// Files per journal query.
 const PAGE_SIZE: usize = 1000;
+/// Outcomes per query of the catalog.
+const REPORTED_PER_REQUEST: usize = 512;
 
 /// The output of `mfctl ingest`.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -75,9 +79,23 @@ impl FailureRow {
     pub fn from_journal(file: JournalFile) -> Self {
         let (kind, reason) = match file.refusal {
             Some(refusal) => (Some(refusal.kind), refusal.reason),
-            None => (None, "no reason was recorded".to_owned()),
+            None => (None, NO_REASON.to_owned()),
         };
         Self { path: file.path, reason, kind, failed: file.step == FileStep::Failed }
+    }
+
+    /// A refused file by its outcome; `None` for one that was ingested.
+    fn from_outcome(outcome: JobOutcome) -> Option<Self> {
+        let failed = match outcome.outcome {
+            FileOutcome::Accepted => return None,
+            FileOutcome::Rejected => false,
+            FileOutcome::Failed => true,
+        };
+        let (kind, reason) = match outcome.refusal {
+            Some(refusal) => (Some(refusal.kind), refusal.reason),
+            None => (None, NO_REASON.to_owned()),
+        };
+        Some(Self { path: outcome.path, reason, kind, failed })
     }
 }
 
@@ -227,6 +245,23 @@ pub(in crate::cli) async fn for_each_failure(
     loop {
         let page = connected.ports.journal.files(job, &filter, cursor.as_deref(), PAGE_SIZE).await?;
         page.items.into_iter().map(FailureRow::from_journal).try_for_each(&mut each)?;
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// As [`for_each_failure`], of a job of another host: by the outcomes that it reported.
+pub(in crate::cli) async fn for_each_reported_failure(
+    connected: &Connected,
+    job: JobId,
+    mut each: impl FnMut(FailureRow) -> Result<()>,
+) -> Result<()> {
+    let mut cursor: Option<String> = None;
+    loop {
+        let page = connected.ports.catalog.job_outcomes(job, cursor.as_deref(), REPORTED_PER_REQUEST).await?;
+        page.items.into_iter().filter_map(FailureRow::from_outcome).try_for_each(&mut each)?;
         cursor = page.next;
         if cursor.is_none() {
             return Ok(());

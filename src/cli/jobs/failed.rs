@@ -8,8 +8,9 @@ use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::ids;
-use crate::cli::ingest::{FailureRow, for_each_failure};
+use crate::cli::ingest::{FailureRow, for_each_failure, for_each_reported_failure};
 use crate::cli::nul_names::NulNames;
+use crate::ops::jobs::{JobSources, KnownJob};
 use crate::ops::target::DataDirMode;
 use mfctl_core::domain::{IdPrefix, JobId};
 
@@ -45,17 +46,22 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let given: IdPrefix = ids::parse_one(&args.job)?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let id = ids::job(given, &connected).await?;
-    super::find_job(&connected, id).await?;
-    let counts = connected.ports.journal.counts(id).await?;
+    let found = super::find_job(&connected, id).await?;
     let mut list = cx.out().list::<FailureRow>("failures");
-    for_each_failure(&connected, id, |row| list.push(&row)).await?;
-    let retry_command = (counts.failed > 0).then(|| format!("mfctl ingest --retry-failed {id}"));
-    list.finish_with(&JobFailuresTrailer {
-        job_id: id,
-        rejected: counts.rejected,
-        failed: counts.failed,
-        retry_command: retry_command.clone(),
-    })?;
+    let (rejected, failed) = match found.job {
+        KnownJob::Own(..) => {
+            let counts = connected.ports.journal.counts(id).await?;
+            for_each_failure(&connected, id, |row| list.push(&row)).await?;
+            (counts.rejected, counts.failed)
+        }
+        KnownJob::Elsewhere(_) => {
+            let counts = JobSources::of(&connected.ports, &connected.target.tenant).count_outcomes(id).await?;
+            for_each_reported_failure(&connected, id, |row| list.push(&row)).await?;
+            (counts.rejected, counts.failed)
+        }
+    };
+    let retry_command = (failed > 0).then(|| format!("mfctl ingest --retry-failed {id}"));
+    list.finish_with(&JobFailuresTrailer { job_id: id, rejected, failed, retry_command: retry_command.clone() })?;
     if let Some(command) = retry_command {
         cx.out().note(format!("retry the failed files with `{command}`"));
     }

@@ -1,7 +1,11 @@
-//! `mfctl jobs`: lists and shows the ingest jobs of this host, and verifies that their sources may be deleted.
+//! `mfctl jobs`: lists and shows the ingest jobs, in a cluster those of every host, and verifies that their sources may
+//! be deleted.
 
+mod elsewhere;
 pub mod failed;
 pub mod list;
+mod own_row;
+mod platform_row;
 pub mod show;
 pub mod verify;
 
@@ -9,8 +13,9 @@ use clap::{Args as ClapArgs, Subcommand};
 
 use super::context::{Connected, Context};
 use super::failure::{Failure, Result};
+use crate::ops::jobs::{FoundJob, JobSources};
+use crate::ops::target::TargetKind;
 use mfctl_core::domain::JobId;
-use mfctl_core::domain::job::Job;
 
 /// Arguments of `mfctl jobs`.
 #[derive(Debug, ClapArgs)]
@@ -46,9 +51,24 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     }
 }
 
-/// Reads a job from the journal; fails with `NotFound` if there is none of this id.
-async fn find_job(connected: &Connected, id: JobId) -> Result<Job> {
-    connected.ports.journal.job(id).await?.ok_or_else(|| {
-        Failure::not_found(format!("there is no job {id} in this data folder")).hint("`mfctl jobs list` shows the jobs")
+/// Finds a job of any host; fails with `NotFound` if there is none of this id.
+async fn find_job(connected: &Connected, id: JobId) -> Result<FoundJob> {
+    let found = JobSources::of(&connected.ports, &connected.target.tenant).find(id).await?;
+    found.ok_or_else(|| {
+        let place = place(connected);
+        Failure::not_found(format!("there is no job {id} in {place}")).hint("`mfctl jobs list` shows the jobs")
     })
+}
+
+/// Where all jobs are that a command sees.
+const fn place(connected: &Connected) -> &'static str {
+    match connected.target.kind {
+        TargetKind::Embedded => "this data folder",
+        TargetKind::Cluster => "this data folder or in the catalog",
+    }
+}
+
+/// The failure of a command that shows what this host knows while the catalog could not be read.
+fn without_catalog(error: mfctl_core::ports::Error, unknown: &str) -> Failure {
+    Failure::from(error).while_doing(unknown)
 }

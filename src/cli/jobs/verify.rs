@@ -7,14 +7,17 @@ use clap_complete::ArgValueCandidates;
 use serde::Serialize;
 
 use crate::cli::complete;
-use crate::cli::context::Context;
+use crate::cli::context::{Connected, Context};
 use crate::cli::failure::{Failure, Result};
 use crate::cli::ids;
 use crate::cli::nul_names::NulNames;
 use crate::cli::output::{Cell, Column, ListItem, ProgressPosition, Tone, humane};
 use crate::cli::signals;
+use crate::ops::jobs::{FoundJob, KnownJob};
 use crate::ops::target::DataDirMode;
-use crate::ops::verify::{VerifyOptions, VerifyProblem, VerifyReport, verify};
+use crate::ops::verify::{StoredReport, VerifyOptions, VerifyProblem, VerifyReport, verify, verify_outcomes};
+use mfctl_core::domain::job::JobStatus;
+use mfctl_core::domain::job_lease::CatalogJob;
 use mfctl_core::domain::{IdPrefix, JobId};
 
 /// Arguments of `mfctl jobs verify`.
@@ -25,7 +28,9 @@ size, time stamps and inode with those at ingest. Where these differ or are not 
 source's bytes too: time stamps do not show what a disk or a program that bypasses them changed. Then it searches the
 job's folders and lists what the job did not ingest: files excluded by its options or a .mfctlignore file, links to folders
 that it did not follow, and files that were added later. Sidecars that were read and .mfctlignore files are not listed.
-For a job with a manifest or list, the result covers only the files that it names, not their folders.
+For a job with a manifest or list, the result covers only the files that it names, not their folders. Of a job of
+another host of a cluster, it verifies that the reported files are stored; their sources are not compared, so the exit
+code is 10.
 
 Examples:
   mfctl jobs verify 019ab0c4-0000-7000-8000-000000000000 --deep && rm -r ~/media
@@ -63,12 +68,34 @@ struct VerifyTrailer {
     incomplete: Option<String>,
 }
 
+/// The fields after the list of problems in a document about a job of another host.
+#[derive(Debug, Serialize)]
+struct StoredTrailer {
+    job_id: JobId,
+    /// Host that ran it last, if it is known.
+    host: Option<String>,
+    /// Files that were reported.
+    files: u64,
+    /// Files whose row, object and event are there.
+    stored: u64,
+    unverifiable: u64,
+    problem_count: u64,
+    /// What was not verified.
+    unknown: [&'static str; 2],
+}
+
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     args.nul_names.apply(cx.out())?;
     let given: IdPrefix = ids::parse_one(&args.job)?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let id = ids::job(given, &connected).await?;
-    let job = super::find_job(&connected, id).await?;
+    let job = match super::find_job(&connected, id).await? {
+        FoundJob { catalog_error: Some(error), .. } => {
+            return Err(super::without_catalog(error, "it is not known whether another host continued the job"));
+        }
+        FoundJob { job: KnownJob::Own(job, _), .. } => *job,
+        FoundJob { job: KnownJob::Elsewhere(job), .. } => return verify_elsewhere(cx, &connected, &job).await,
+    };
     let stop = cx.stop()?;
     let bar = cx.out().progress("verify", "files");
     let mut list = cx.out().list::<VerifyProblem>("problems");
@@ -140,6 +167,55 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         format!("{files} stored and {unchanged}: the source may be deleted")
     });
     Ok(())
+}
+
+/// Verifies the reported files of a job of another host. Its sources are unknown here, so it never succeeds.
+async fn verify_elsewhere(cx: &Context, connected: &Connected, job: &CatalogJob) -> Result<()> {
+    let id = job.job_id;
+    let stop = cx.stop()?;
+    let bar = cx.out().progress("verify", "files");
+    let mut list = cx.out().list::<VerifyProblem>("problems");
+    let mut print_failure = None;
+    let on_problem = |problem: VerifyProblem| {
+        if print_failure.is_none() {
+            print_failure = list.push(&problem).err();
+        }
+    };
+    let on_progress = |done| bar.set(&ProgressPosition { done, ..ProgressPosition::default() });
+    let verification = verify_outcomes(&connected.ports, &connected.buckets, id, on_problem, on_progress);
+    let report: StoredReport = tokio::select! {
+        report = verification => report?,
+        reason = stop.wait() => return Err(signals::stopped(reason, "the verification was stopped; it changes nothing")),
+    };
+    bar.finish();
+    if let Some(failure) = print_failure {
+        return Err(failure);
+    }
+    let host = job.record.as_ref().map(|record| record.lease.host.clone());
+    if report.problems == 0 && cx.out().options().format.is_table() {
+        drop(list);
+    } else {
+        list.finish_with(&StoredTrailer {
+            job_id: id,
+            host: host.clone(),
+            files: report.files,
+            stored: report.stored,
+            unverifiable: report.unverifiable,
+            problem_count: report.problems,
+            unknown: ["sources", "not_in_job"],
+        })?;
+    }
+    let is_finished = job.record.as_ref().is_some_and(|record| record.status == JobStatus::Finished);
+    let others = if is_finished { "" } else { ", and files that it did not report are unknown" };
+    let files = humane::counted(report.files, "reported file is", "reported files are");
+    let stored = humane::count(report.stored + report.unverifiable);
+    let hint = match host {
+        Some(host) => format!("keep the sources until `mfctl jobs verify {id}` succeeds on {host}"),
+        None => format!("keep the sources until `mfctl jobs verify {id}` succeeds on the host of the job"),
+    };
+    let message =
+        format!("{stored} of {files} stored; the sources were not compared{others}: they are on another host");
+    Err(Failure::check_failed(message).hint(hint))
 }
 
 /// That the sources are unchanged, and how that is known.

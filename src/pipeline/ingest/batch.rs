@@ -51,12 +51,14 @@ impl BatchPipeline {
 
     /// Takes a batch through all steps.
     pub(super) async fn run(&self, batch: Vec<IngestCandidate>) -> Result<()> {
+        self.context.require_lease().await?;
         let files = self.plan(batch).await?;
         failpoint::hit("ingest_planned");
         let mut read = self.reader.read_all(files).await?;
         let known = self.registrar.known_assets(&read.accepted).await?;
         self.stager.stage_new(&mut read, &known).await?;
         failpoint::hit("ingest_durable");
+        self.context.require_lease().await?;
         let registered = self.registrar.register(read, &known).await?;
         failpoint::hit("ingest_staged");
         self.recorder.record(registered).await

@@ -7,14 +7,15 @@ use std::time::Duration;
 use super::error::Error;
 use super::free_space::FreeSpaceGuard;
 use super::input::{Incomplete, JobInputs, delete_part, incomplete};
+use super::lease::CatalogLease;
 use super::progress::ProgressCounters;
 use super::rules::FileRules;
 use mfctl_core::domain::job::JournalFile;
 use mfctl_core::domain::names::Buckets;
 use mfctl_core::domain::{JobId, ObjectRef, Tenant};
 use mfctl_core::events::EventCodec;
-use mfctl_core::ports::{self, Catalog, Clock, ErrorKind, EventLog, JobJournal, ObjectStore, Ports};
-use mfctl_core::retry;
+use mfctl_core::ports::{self, Catalog, Clock, ErrorKind, EventLog, JobCatalog, JobJournal, ObjectStore, Ports};
+use mfctl_core::retry::{dependency_failure, retry_until_deadline};
 use mfctl_core::stop::Stop;
 
 /// After this long without an answer from a dependency the job is interrupted, and can be resumed.
@@ -28,6 +29,8 @@ pub struct IngestPorts {
     pub objects: Arc<dyn ObjectStore>,
     /// The catalog of assets and of each file's outcome.
     pub catalog: Arc<dyn Catalog>,
+    /// The jobs of all hosts, in the catalog.
+    pub jobs: Arc<dyn JobCatalog>,
     /// The journal that makes a job resumable.
     pub journal: Arc<dyn JobJournal>,
     /// The clock of all timestamps.
@@ -44,6 +47,7 @@ impl IngestPorts {
             log: ports.log.clone(),
             objects: ports.objects.clone(),
             catalog: ports.catalog.clone(),
+            jobs: ports.jobs.clone(),
             journal: ports.journal.clone(),
             clock: ports.clock.clone(),
             codec,
@@ -66,6 +70,15 @@ pub struct IngestScope {
     pub data_dir: PathBuf,
 }
 
+/// Retries a call to a dependency for [`RETRY_TIMEOUT`]. A full store is not retried.
+pub(super) async fn retry<T, F>(stop: &Stop, call: impl FnMut() -> F) -> ports::Result<T>
+where
+    F: Future<Output = ports::Result<T>>,
+{
+    let retryable = |error: &ports::Error| dependency_failure(error).filter(|_| error.kind() != ErrorKind::Full);
+    retry_until_deadline(RETRY_TIMEOUT, RETRY_TIMEOUT, stop, retryable, call).await
+}
+
 /// What the steps of one run share.
 pub(super) struct RunContext {
     pub(super) ports: Arc<IngestPorts>,
@@ -73,6 +86,7 @@ pub(super) struct RunContext {
     pub(super) rules: FileRules,
     pub(super) inputs: Arc<JobInputs>,
     pub(super) job: JobId,
+    pub(super) lease: Arc<CatalogLease>,
     pub(super) stop: Stop,
     pub(super) free_space: FreeSpaceGuard,
     pub(super) progress: ProgressCounters,
@@ -101,14 +115,17 @@ impl RunContext {
         Ok(())
     }
 
-    /// Retries a call to a dependency for [`RETRY_TIMEOUT`]. A full store is not retried.
+    /// As the function [`retry`], until a stop of the run is requested.
     pub(super) async fn retry<T, F>(&self, call: impl FnMut() -> F) -> ports::Result<T>
     where
         F: Future<Output = ports::Result<T>>,
     {
-        let retryable =
-            |error: &ports::Error| retry::dependency_failure(error).filter(|_| error.kind() != ErrorKind::Full);
-        retry::retry_until_deadline(RETRY_TIMEOUT, RETRY_TIMEOUT, &self.stop, retryable, call).await
+        retry(&self.stop, call).await
+    }
+
+    /// Fails as `Fenced` if another host took over the job.
+    pub(super) async fn require_lease(&self) -> ports::Result<()> {
+        self.retry(|| self.lease.require()).await
     }
 
     /// The staging object that the journal reserved for a file.

@@ -1,6 +1,7 @@
 //! Why an ingest did not start, or did not finish.
 
 use mfctl_core::domain::job::InputKind;
+use mfctl_core::domain::job_lease::StoredLease;
 use mfctl_core::domain::{JobId, SourcePath};
 use mfctl_core::ports;
 use mfctl_core::stop::StopReason;
@@ -41,9 +42,28 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// The journal does not have this job.
-    #[error("job {0} is not in this data folder's journal")]
+    /// Neither the journal nor the catalog has this job.
+    #[error("there is no job {0}")]
     UnknownJob(JobId),
+    /// The catalog has outcomes of the job, but not its paths and options.
+    #[error("job {0} was begun by an earlier release on another host, which did not record its paths and options")]
+    NotRecorded(JobId),
+    /// Another host runs the job.
+    #[error("job {job} is run by another host{}", lease_text(.lease.as_deref()))]
+    HeldElsewhere {
+        /// The job.
+        job: JobId,
+        /// The lease of the other host, as far as it is known.
+        lease: Option<Box<StoredLease>>,
+    },
+    /// This host does not have the files of a job of another host. Nothing was changed.
+    #[error("job {job} cannot be continued on this host: {what}")]
+    SourceDiffers {
+        /// The job.
+        job: JobId,
+        /// What is missing or differs, as a sentence.
+        what: String,
+    },
     /// An input was given to a job that has all of it, or that never had one.
     #[error("job {job} cannot take a {kind}: {why}")]
     InputNotWanted {
@@ -60,4 +80,12 @@ pub enum Error {
     /// The job would leave too little of the disk free.
     #[error("{0}")]
     NoRoom(String),
+}
+
+/// Continues a sentence with the holder of a lease.
+fn lease_text(lease: Option<&StoredLease>) -> String {
+    let Some(lease) = lease else { return String::new() };
+    let expiry =
+        lease.expires_at.map(|at| format!("; its lease expires at {at} unless it is renewed")).unwrap_or_default();
+    format!(": {} since {}{expiry}", lease.host, lease.taken_at)
 }

@@ -91,6 +91,7 @@ pub async fn run(
         progress: ProgressCounters::new(observer, job.estimate.complete.then_some(job.estimate)),
         inputs: job.inputs.clone(),
         job: job.id,
+        lease: job.lease.clone(),
         ports,
         scope,
         stop,
@@ -105,6 +106,7 @@ pub async fn run(
         (Err(error), None) => RunEnd::Failed(error),
         (Ok(()), None) => context.incomplete().map_or(RunEnd::Finished, RunEnd::Incomplete),
     };
+    let end = give_up_lease(&context, end).await;
     let counts = close(&context, &job, &end).await?;
     Ok(IngestOutcome {
         job_id: job.id,
@@ -119,14 +121,41 @@ pub async fn run(
     })
 }
 
+impl RunEnd {
+    /// The job's status after the run, and why it was interrupted.
+    fn status(&self) -> (JobStatus, Option<String>) {
+        match self {
+            Self::Finished => (JobStatus::Finished, None),
+            Self::Stopped(reason) => (JobStatus::Interrupted, Some(reason.to_string())),
+            Self::Incomplete(incomplete) => (JobStatus::Interrupted, Some(incomplete.to_string())),
+            Self::Failed(error) => (JobStatus::Interrupted, Some(error_chain(error))),
+        }
+    }
+}
+
+/// Gives up the job's lease in the catalog. A run that did what it could fails if another host took the job over, or if
+/// the catalog did not learn of its end.
+async fn give_up_lease(context: &RunContext, end: RunEnd) -> RunEnd {
+    let (status, reason) = end.status();
+    let now = context.ports.clock.now();
+    let give_up = || context.lease.end(status, reason.as_deref(), now);
+    match end {
+        RunEnd::Finished | RunEnd::Incomplete(_) => match context.retry(give_up).await {
+            Ok(()) => end,
+            Err(error) => RunEnd::Failed(error.into()),
+        },
+        RunEnd::Stopped(_) | RunEnd::Failed(_) => {
+            if let Err(error) = give_up().await {
+                tracing::warn!(error = error.full(), "the job's lease was not given up");
+            }
+            end
+        }
+    }
+}
+
 /// Records the job's status in the journal and reads its counts.
 async fn close(context: &RunContext, job: &LeasedJob, end: &RunEnd) -> Result<JobCounts, Error> {
-    let (status, reason) = match end {
-        RunEnd::Finished => (JobStatus::Finished, None),
-        RunEnd::Stopped(reason) => (JobStatus::Interrupted, Some(reason.to_string())),
-        RunEnd::Incomplete(incomplete) => (JobStatus::Interrupted, Some(incomplete.to_string())),
-        RunEnd::Failed(error) => (JobStatus::Interrupted, Some(error_chain(error))),
-    };
+    let (status, reason) = end.status();
     let journal = context.ports.journal.as_ref();
     let recorded = journal.set_status(job.id, status, reason.as_deref(), context.ports.clock.now()).await;
     let counts = match (journal.counts(job.id).await, end) {

@@ -4,6 +4,7 @@
 //! resumes where it stopped and publishes the same events. [`batch`] lists the writes in the order that makes this safe.
 //! Memory does not grow with the number or the size of the files.
 
+mod adopt;
 mod batch;
 mod batching;
 mod candidate;
@@ -22,6 +23,7 @@ mod ignore_file;
 mod input;
 mod job;
 mod json_fields;
+mod lease;
 mod list;
 mod manifest;
 pub mod metadata;

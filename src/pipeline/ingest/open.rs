@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use super::adopt;
 use super::context::{IngestPorts, IngestScope};
 use super::error::Error;
 use super::estimate::{self, SourceEstimate};
 use super::free_space::FreeSpaceGuard;
 use super::input::{GivenInput, GivenInputs, HeldInput, JobInputs, JobSpool, WaitNotice, incomplete};
+use super::lease::CatalogLease;
 use super::rules::{FileRules, data_dir_paths};
 use super::spec::JobSpec;
 use mfctl_core::domain::JobId;
 use mfctl_core::domain::job::{InputKind, Job, JobInput, JobStatus};
-use mfctl_core::ports::{self, ErrorKind, JobJournal, JobLease, NewJob};
+use mfctl_core::ports::{self, ErrorKind, JobLease, NewJob};
 use mfctl_core::stop::Stop;
 
 /// Which job to run.
@@ -28,24 +30,33 @@ pub enum JobStart {
 }
 
 impl JobStart {
-    /// The journal's job to resume, if there is one, and whether only its failed files are retried.
-    async fn find(&self, journal: &dyn JobJournal, scope: &IngestScope) -> Result<(Option<Job>, bool), Error> {
-        let existing = async |id: JobId| -> Result<Job, Error> { journal.job(id).await?.ok_or(Error::UnknownJob(id)) };
+    /// The job to resume, if there is one.
+    async fn find(&self, ports: &IngestPorts, scope: &IngestScope) -> Result<Option<ExistingJob>, Error> {
+        let own = |job| ExistingJob { job, is_adopted: false };
         Ok(match self {
-            Self::New(_) => (None, false),
-            Self::ResumeOrNew(spec) => (journal.unfinished(&scope.tenant, &spec.canonical()?).await?, false),
-            Self::Resume(id) => (Some(existing(*id).await?), false),
-            Self::RetryFailed(id) => (Some(existing(*id).await?), true),
+            Self::New(_) => None,
+            Self::ResumeOrNew(spec) => ports.journal.unfinished(&scope.tenant, &spec.canonical()?).await?.map(own),
+            Self::Resume(id) | Self::RetryFailed(id) => Some(match ports.journal.job(*id).await? {
+                Some(job) => own(job),
+                None => ExistingJob { job: adopt::find(ports, scope, *id).await?, is_adopted: true },
+            }),
         })
     }
 
-    fn spec(&self, existing: Option<&Job>) -> Result<JobSpec, Error> {
+    fn spec(&self, existing: Option<&ExistingJob>) -> Result<JobSpec, Error> {
         match (self, existing) {
             (Self::New(spec) | Self::ResumeOrNew(spec), _) => Ok(spec.clone()),
-            (_, Some(job)) => JobSpec::read(&job.spec),
+            (_, Some(existing)) => JobSpec::read(&existing.job.spec),
             (Self::Resume(id) | Self::RetryFailed(id), None) => Err(Error::UnknownJob(*id)),
         }
     }
+}
+
+/// A job that an earlier run worked on.
+struct ExistingJob {
+    job: Job,
+    /// Whether it is another host's, and this journal does not have it yet.
+    is_adopted: bool,
 }
 
 /// A job whose lease this process holds.
@@ -60,8 +71,12 @@ pub(super) struct LeasedJob {
     pub(super) resumed: bool,
     /// Whether only files that the journal has as planned are processed, without a walk.
     pub(super) skips_walk: bool,
-    _lease: Box<dyn JobLease>,
+    pub(super) lease: Arc<CatalogLease>,
+    _journal_lease: Box<dyn JobLease>,
 }
+
+/// The leases of a job, in the journal and in the catalog.
+type Leases = (Box<dyn JobLease>, CatalogLease);
 
 /// The inputs of a command: regular files, which are read already, and others, which are read by the run.
 #[derive(Default)]
@@ -74,7 +89,7 @@ struct ReadyInputs {
 ///
 /// # Errors
 /// An unknown job, one that another process holds, or too little free space; an input that cannot be read, or that the job
-/// has already; errors of the ports.
+/// has already; a job of another host whose files this one does not have; errors of the ports.
 pub(super) async fn open(
     ports: &IngestPorts,
     scope: &IngestScope,
@@ -90,35 +105,48 @@ pub(super) async fn open(
         ready.held.iter().for_each(|(kind, held)| spec.set_digest(*kind, held.sha256));
     }
     let journal = ports.journal.as_ref();
-    let (existing, retry) = start.find(journal, scope).await?;
+    let existing = start.find(ports, scope).await?;
+    let retry = matches!(start, JobStart::RetryFailed(_));
     let spec = start.spec(existing.as_ref())?;
     let kept = match &existing {
-        Some(job) => journal.inputs(job.job_id).await?,
-        None => Vec::new(),
+        Some(ExistingJob { job, is_adopted: false }) => journal.inputs(job.job_id).await?,
+        _ => Vec::new(),
     };
-    if let Some(job) = &existing {
+    if let Some(ExistingJob { job, is_adopted }) = &existing {
         if matches!(start, JobStart::Resume(_)) {
             refuse_unwanted(job.job_id, &spec, &kept, &ready)?;
         }
         reader.hold_unkept(&mut ready, &spec, &kept).await?;
+        if *is_adopted {
+            adopt::check_source(ports, job, &spec, &ready.held, stop).await?;
+        }
     }
     // A job whose walk did not end is resumed as a whole, its failed files among the others.
-    let skips_walk = retry && existing.as_ref().is_some_and(|job| job.walk_complete);
+    let skips_walk = retry && existing.as_ref().is_some_and(|existing| existing.job.walk_complete);
     let estimate = if skips_walk {
         SourceEstimate::default()
     } else {
-        estimate(&spec, existing.as_ref().map(|job| job.job_id), kept, &ready.held, scope, stop).await?
+        estimate(&spec, existing.as_ref().map(|existing| existing.job.job_id), kept, &ready.held, scope, stop).await?
     };
     estimate::require(ports.objects.as_ref(), guard, estimate).await?;
     let resumed = existing.is_some();
-    let (id, lease) = match existing {
-        Some(job) => (job.job_id, resume(ports, job.job_id, retry).await?),
-        None => create(ports, scope, &spec).await?,
+    let (id, (journal_lease, lease)) = match existing {
+        Some(existing) => (existing.job.job_id, resume(ports, scope, &existing, retry, stop).await?),
+        None => create(ports, scope, &spec, stop).await?,
     };
     let takes_rest = matches!(start, JobStart::Resume(_));
     let spool = JobSpool { data_dir: scope.data_dir.clone(), job: id, free_space: guard, takes_rest };
     let inputs = keep(ports, ready, spool, stop, notice).await?;
-    Ok(LeasedJob { id, spec, inputs: Arc::new(inputs), estimate, resumed, skips_walk, _lease: lease })
+    Ok(LeasedJob {
+        id,
+        spec,
+        inputs: Arc::new(inputs),
+        estimate,
+        resumed,
+        skips_walk,
+        lease: Arc::new(lease),
+        _journal_lease: journal_lease,
+    })
 }
 
 /// Reads inputs that are regular files before it is known which job they belong to.
@@ -239,18 +267,43 @@ async fn keep(
     Ok(inputs)
 }
 
-async fn resume(ports: &IngestPorts, id: JobId, retry: bool) -> Result<Box<dyn JobLease>, Error> {
-    let lease = ports.journal.lease(id).await?;
+async fn resume(
+    ports: &IngestPorts,
+    scope: &IngestScope,
+    ExistingJob { job, is_adopted }: &ExistingJob,
+    retry: bool,
+    stop: &Stop,
+) -> Result<Leases, Error> {
+    let id = job.job_id;
+    let new = NewJob {
+        job_id: id,
+        tenant: job.tenant.clone(),
+        actor: job.actor.clone(),
+        host: scope.host.clone(),
+        spec: job.spec.clone(),
+        at: job.started_at,
+    };
+    let journal_lease = ports.journal.lease(id).await?;
+    let lease = CatalogLease::take(ports, new.clone(), stop).await?;
+    if *is_adopted {
+        ports.journal.begin(new).await?;
+        adopt::record_ingested(ports, job).await?;
+    }
     ports.journal.set_status(id, JobStatus::Running, None, ports.clock.now()).await?;
     let retried = if retry { ports.journal.retry_failed(id, ports.clock.now()).await? } else { 0 };
     tracing::debug!(job = %id, again = retried, "resumed");
-    Ok(lease)
+    Ok((journal_lease, lease))
 }
 
-async fn create(ports: &IngestPorts, scope: &IngestScope, spec: &JobSpec) -> Result<(JobId, Box<dyn JobLease>), Error> {
+async fn create(
+    ports: &IngestPorts,
+    scope: &IngestScope,
+    spec: &JobSpec,
+    stop: &Stop,
+) -> Result<(JobId, Leases), Error> {
     let job_id = JobId::fresh();
-    // The lease is taken first: without it, the job would look like one whose process died.
-    let lease = ports.journal.lease(job_id).await?;
+    // The leases are taken first: without them, the job would look like one whose process died.
+    let journal_lease = ports.journal.lease(job_id).await?;
     let new = NewJob {
         job_id,
         tenant: scope.tenant.clone(),
@@ -259,6 +312,7 @@ async fn create(ports: &IngestPorts, scope: &IngestScope, spec: &JobSpec) -> Res
         spec: spec.canonical()?,
         at: ports.clock.now(),
     };
+    let lease = CatalogLease::take(ports, new.clone(), stop).await?;
     ports.journal.begin(new).await?;
-    Ok((job_id, lease))
+    Ok((job_id, (journal_lease, lease)))
 }

@@ -32,11 +32,13 @@ impl OutcomeRecorder {
         let ports = &self.context.ports;
         let now = ports.clock.now();
         let events = self.events(&mut batch, now).await?;
+        self.context.require_lease().await?;
         self.publish(&batch, events, now).await?;
         failpoint::hit("ingest_published");
         let outcomes = self.outcomes(&batch, now);
         if !outcomes.is_empty() {
-            self.context.retry(|| ports.catalog.record_outcomes(outcomes.clone())).await?;
+            let fence = Some(self.context.lease.fence());
+            self.context.retry(|| ports.catalog.record_outcomes(fence, outcomes.clone())).await?;
         }
         failpoint::hit("ingest_recorded");
         self.stager.delete_unreferenced(batch.unreferenced.clone()).await;

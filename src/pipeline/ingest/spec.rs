@@ -225,6 +225,14 @@ impl JobSpec {
         }
     }
 
+    /// The digest of an input that was a regular file.
+    pub(super) fn digest(&self, kind: InputKind) -> Option<Sha256> {
+        match kind {
+            InputKind::List => self.list.as_ref()?.sha256,
+            InputKind::Manifest => self.manifest.as_ref()?.sha256,
+        }
+    }
+
     /// Records the digest of an input that is a regular file.
     pub(super) fn set_digest(&mut self, kind: InputKind, sha256: Sha256) {
         match kind {

@@ -10,7 +10,8 @@ use mfctl_core::domain::claim::EpochAnswer;
 use mfctl_core::domain::claim_folding::FoldLimits;
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{
-    Asset, AssetId, EventId, GroupName, JobId, ObjectRef, Revision, SourcePath, Tenant, Timestamp, TopicPartition,
+    Asset, AssetId, EventId, GroupName, JobFence, JobId, ObjectRef, Revision, SourcePath, Tenant, Timestamp,
+    TopicPartition,
 };
 use mfctl_core::ports::{
     AssetFilter, AssetOrder, Catalog, CatalogSummary, ClaimBatch, ClaimEnd, ClaimedBatch, CursorPage, DeadLetterFlag,
@@ -97,9 +98,11 @@ impl Catalog for LateCatalog {
         self.write(CatalogWrite::MarkPublished, async move { inner.mark_published(&assets, at).await }).await
     }
 
-    async fn record_outcomes(&self, outcomes: Vec<JobOutcome>) -> Result<()> {
+    async fn record_outcomes(&self, fence: Option<&JobFence>, outcomes: Vec<JobOutcome>) -> Result<()> {
         let inner = self.inner();
-        self.write(CatalogWrite::RecordOutcomes, async move { inner.record_outcomes(outcomes).await }).await
+        let fence = fence.cloned();
+        let record = async move { inner.record_outcomes(fence.as_ref(), outcomes).await };
+        self.write(CatalogWrite::RecordOutcomes, record).await
     }
 
     async fn mint_epochs(&self, group: &GroupName, requests: Vec<EpochRequest>) -> Result<Vec<EpochAnswer>> {

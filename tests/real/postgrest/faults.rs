@@ -75,7 +75,7 @@ async fn case_14_duplicate_keys_in_one_upsert_are_collapsed() {
         "{answers:?}"
     );
     let twice = vec![outcome("/a", FileOutcome::Failed), outcome("/a", FileOutcome::Rejected)];
-    catalog.record_outcomes(twice).await.unwrap();
+    catalog.record_outcomes(None, twice).await.unwrap();
     let kept = catalog.job_outcomes(job(1), None, 10).await.unwrap().items;
     assert_eq!(kept, [outcome("/a", FileOutcome::Rejected)], "the last one wins");
 }
@@ -193,8 +193,8 @@ async fn two_tenants_see_only_their_own_rows() {
     left.stage(vec![ours.clone()]).await.unwrap();
     right.stage(vec![theirs.clone()]).await.unwrap();
     let mine = |tenant: &str| JobOutcome { tenant: Tenant::new(tenant).unwrap(), ..outcome("/1", FileOutcome::Failed) };
-    left.record_outcomes(vec![mine("left")]).await.unwrap();
-    right.record_outcomes(vec![mine("right")]).await.unwrap();
+    left.record_outcomes(None, vec![mine("left")]).await.unwrap();
+    right.record_outcomes(None, vec![mine("right")]).await.unwrap();
 
     for (catalog, own, other) in [(&left, &ours, &theirs), (&right, &theirs, &ours)] {
         let listed = catalog.list(&AssetFilter::default(), None, 10).await.unwrap().items;
@@ -210,7 +210,7 @@ async fn two_tenants_see_only_their_own_rows() {
         catalog.advance(vec![step(other.asset_id)]).await.unwrap();
         catalog.mark_published(&[(other.asset_id, Revision::FIRST)], at(9)).await.unwrap();
         fails_as(catalog.stage(vec![other.clone()]).await, ErrorKind::Denied);
-        fails_as(catalog.record_outcomes(vec![mine(other.tenant.as_str())]).await, ErrorKind::Denied);
+        fails_as(catalog.record_outcomes(None, vec![mine(other.tenant.as_str())]).await, ErrorKind::Denied);
     }
     // The same claim is separate in each tenant.
     let claim = |offset| vec![ClaimRequest { asset_id: ours.asset_id, ..claim_request(1, offset) }];
@@ -350,7 +350,7 @@ async fn awkward_text_is_stored() {
         let failed = outcome(path.as_str(), FileOutcome::Failed);
         JobOutcome { refusal: refusal.clone(), ..failed }
     });
-    catalog.record_outcomes(outcomes.collect()).await.unwrap();
+    catalog.record_outcomes(None, outcomes.collect()).await.unwrap();
     let mut sorted = paths.clone();
     sorted.sort();
     let mut seen = Vec::new();

@@ -96,6 +96,29 @@ async fn failed_migration_can_be_retried() {
     migrations.migrate().await.unwrap();
 }
 
+/// Jobs of releases that recorded outcomes alone are known once the database is migrated.
+#[tokio::test]
+async fn jobs_of_earlier_outcomes_are_recorded_by_the_migration() {
+    let database = Database::migrated().await;
+    let before_the_migration = "DROP TABLE media.jobs CASCADE; DROP FUNCTION media.record_jobs() CASCADE;
+         DROP FUNCTION media.take_job_lease(json), media.renew_job_lease(json), media.end_job_lease(json),
+             media.read_jobs(json), media.count_outcomes(json), media.record_outcomes(json);
+         DELETE FROM media.schema_migrations WHERE name = 'job_leases'";
+    database.execute(before_the_migration).await;
+    database
+        .execute(
+            "INSERT INTO media.job_outcomes (tenant, path, job_id, outcome, at)
+             SELECT 'tenant-' || n % 3, '/media/' || n,
+                 (lpad((n % 3)::text, 8, '0') || '-0000-7000-8000-000000000000')::uuid, 'accepted', now()
+             FROM generate_series(1, 300) AS n",
+        )
+        .await;
+    assert_eq!(database.migrate().await.len(), 1);
+    let jobs = "SELECT string_agg(tenant || ' ' || left(job_id::text, 8), ', ' ORDER BY job_id) FROM media.jobs
+                WHERE recorded_at IS NOT NULL AND lease_epoch IS NULL";
+    assert_eq!(database.text(jobs).await, "tenant-0 00000000, tenant-1 00000001, tenant-2 00000002");
+}
+
 /// A full table scan is fast on the small catalogs of tests but not on large ones.
 #[tokio::test]
 async fn statements_use_indexes_under_row_level_security() {

@@ -14,7 +14,7 @@ use crate::domain::claim_folding::FoldLimits;
 use crate::domain::event::Metadata;
 use crate::domain::job::JobOutcome;
 use crate::domain::{
-    Asset, AssetId, AssetState, ClaimEpoch, ClaimGround, ClaimOwner, ClaimState, EventId, GroupName, JobId,
+    Asset, AssetId, AssetState, ClaimEpoch, ClaimGround, ClaimOwner, ClaimState, EventId, GroupName, JobFence, JobId,
     MediaTypePattern, NameGlob, ObjectRef, RecordAddress, Revision, Sha256, SourcePath, Stage, Tenant, TopicId,
     TopicPartition,
 };
@@ -338,8 +338,10 @@ pub trait Catalog: Send + Sync {
     /// Marks the events of these assets as acknowledged, each only at this revision.
     async fn mark_published(&self, assets: &[(AssetId, Revision)], at: Timestamp) -> Result<()>;
 
-    /// Records the outcomes of files; the last one of a (job, path) stands.
-    async fn record_outcomes(&self, outcomes: Vec<JobOutcome>) -> Result<()>;
+    /// Records the outcomes of files; the last one of a (job, path) stands. With a fence, all are of its job, and they
+    /// are `Fenced`, and nothing is recorded, if its epoch is not the stored one. Without one they are recorded as by a
+    /// release that has no leases.
+    async fn record_outcomes(&self, fence: Option<&JobFence>, outcomes: Vec<JobOutcome>) -> Result<()>;
 
     /// Mints epochs for partitions that a member was assigned, by the rule of [`crate::domain::claim::mint`]. One answer for each request, in
     /// order. Not idempotent: each call that is granted mints a later epoch.

@@ -82,6 +82,9 @@ pub trait JobLease: Send + Sync {}
 /// Contract: every write is durable when it returns. A (job, path) has one row. A job's lease has one holder at a time.
 #[async_trait]
 pub trait JobJournal: Send + Sync {
+    /// The journal's stable identity, created with it.
+    fn identity(&self) -> &str;
+
     /// Creates a job. `Conflict` when its id exists.
     async fn begin(&self, job: NewJob) -> Result<()>;
 

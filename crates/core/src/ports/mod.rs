@@ -10,6 +10,7 @@ mod consul_acl;
 mod dependency;
 mod error;
 mod event_log;
+mod job_catalog;
 mod journal;
 mod migrations;
 mod objects;
@@ -39,6 +40,7 @@ pub use event_log::{
     GroupDescription, GroupMember, HiddenRecords, PartitionOffsets, PartitionProgress, Poll, RetentionReport,
     Subscription, TopicDescription, TopicSpec, TransactionalProducer,
 };
+pub use job_catalog::{JobCatalog, LeaseAnswer, LeaseRequest, OutcomeCountsPage, lease_lost};
 pub use journal::{FileUpdate, JobFilter, JobJournal, JobLease, NewJob, PlannedFile};
 pub use migrations::{ClaimFence, Migration, Migrations};
 pub use objects::{
@@ -69,6 +71,8 @@ pub struct Ports {
     pub search: Arc<dyn SearchIndex>,
     /// Schema registry.
     pub registry: Arc<dyn SchemaRegistry>,
+    /// Jobs of all hosts, in the catalog.
+    pub jobs: Arc<dyn JobCatalog>,
     /// Journal of this host's ingest jobs.
     pub journal: Arc<dyn JobJournal>,
     /// Check of the data folder's file.

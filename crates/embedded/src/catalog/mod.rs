@@ -7,6 +7,7 @@ mod claim_folding;
 mod claims;
 mod epochs;
 mod inbox_names;
+mod jobs;
 mod list;
 mod names;
 mod outcomes;
@@ -32,7 +33,8 @@ use mfctl_core::domain::claim::EpochAnswer;
 use mfctl_core::domain::claim_folding::FoldLimits;
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{
-    Asset, AssetId, AssetState, EventId, GroupName, JobId, ObjectRef, Revision, SourcePath, Tenant, TopicPartition,
+    Asset, AssetId, AssetState, EventId, GroupName, JobFence, JobId, ObjectRef, Revision, SourcePath, Tenant,
+    TopicPartition,
 };
 use mfctl_core::ports::{
     AssetFilter, AssetOrder, Catalog, CatalogSummary, ClaimBatch, ClaimEnd, ClaimedBatch, CursorPage, DeadLetterFlag,
@@ -87,8 +89,11 @@ impl Catalog for SqliteCatalog {
         self.db.write("mark assets as published", move |tx| stage::mark_published(tx, &assets, at)).await
     }
 
-    async fn record_outcomes(&self, outcomes: Vec<JobOutcome>) -> Result<()> {
-        self.db.write("record files' outcomes", move |tx| outcomes::record_outcomes(tx, &outcomes)).await
+    async fn record_outcomes(&self, fence: Option<&JobFence>, outcomes: Vec<JobOutcome>) -> Result<()> {
+        let fence = fence.cloned();
+        self.db
+            .write("record files' outcomes", move |tx| outcomes::record_outcomes(tx, fence.as_ref(), &outcomes))
+            .await
     }
 
     async fn mint_epochs(&self, group: &GroupName, requests: Vec<EpochRequest>) -> Result<Vec<EpochAnswer>> {

@@ -2,15 +2,20 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::jobs;
 use super::rows::{OUTCOME_COLUMNS, outcome};
 use crate::db::SqlContext;
 use crate::sql;
 use mfctl_core::domain::job::{FileOutcome, JobOutcome};
-use mfctl_core::domain::{JobId, SourcePath, Tenant};
+use mfctl_core::domain::{JobFence, JobId, SourcePath, Tenant};
 use mfctl_core::ports::{CursorPage, Result};
 
 /// See [`mfctl_core::ports::Catalog::record_outcomes`].
-pub(super) fn record_outcomes(tx: &Connection, outcomes: &[JobOutcome]) -> Result<()> {
+pub(super) fn record_outcomes(tx: &Connection, fence: Option<&JobFence>, outcomes: &[JobOutcome]) -> Result<()> {
+    match fence {
+        Some(fence) => jobs::check_fence(tx, fence)?,
+        None => jobs::record_jobs(tx, outcomes)?,
+    }
     let what = "record files' outcomes";
     let mut upsert = tx
         .prepare_cached(

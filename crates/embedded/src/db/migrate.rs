@@ -51,6 +51,7 @@ const MIGRATIONS: &[SqlMigration] = &[
     SqlMigration { version: 14, sql: include_str!("../migrations/0014_purged_takedowns.sql") },
     SqlMigration { version: 15, sql: include_str!("../migrations/0015_unfenced_claims.sql") },
     SqlMigration { version: 16, sql: include_str!("../migrations/0016_claim_folding.sql") },
+    SqlMigration { version: 17, sql: include_str!("../migrations/0017_job_leases.sql") },
 ];
 
 /// The format this binary writes.

@@ -34,6 +34,10 @@ impl SqliteJournal {
 
 #[async_trait]
 impl JobJournal for SqliteJournal {
+    fn identity(&self) -> &str {
+        self.db.identity()
+    }
+
     async fn begin(&self, job: NewJob) -> Result<()> {
         self.db.write("begin a job", move |tx| jobs::begin(tx, &job)).await
     }

@@ -40,6 +40,7 @@ pub(super) static SCRIPTS: &[MigrationScript] = scripts![
     10 "0010_purged_takedowns",
     11 "0011_unfenced_claims",
     12 "0012_claim_folding",
+    13 "0013_job_leases",
 ];
 
 impl MigrationScript {

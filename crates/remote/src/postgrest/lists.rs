@@ -331,7 +331,7 @@ pub(super) async fn unread(client: &PostgrestClient) -> Result<Vec<UnreadCount>>
 }
 
 /// A page of `limit` rows; a row beyond it means that there is a next page.
-fn page<T>(mut rows: Vec<T>, limit: usize, cursor_of: impl FnOnce(&T) -> String) -> CursorPage<T> {
+pub(super) fn page<T>(mut rows: Vec<T>, limit: usize, cursor_of: impl FnOnce(&T) -> String) -> CursorPage<T> {
     let more = rows.len() > limit;
     rows.truncate(limit);
     let next = rows.last().filter(|_| more).map(cursor_of);
@@ -345,7 +345,7 @@ fn file_of_cursor(cursor: &str) -> Result<(Tenant, SourcePath)> {
     Ok((tenant, SourcePath::from_text(path)))
 }
 
-fn bad_cursor(cursor: &str) -> Error {
+pub(super) fn bad_cursor(cursor: &str) -> Error {
     let shown: String = cursor.chars().take(80).collect();
     Error::new(ErrorKind::Invalid, format!("{shown:?} is not a cursor of this list"))
         .hint("omit the cursor to start from the beginning")

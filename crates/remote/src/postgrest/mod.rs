@@ -9,6 +9,7 @@ mod claim_folding;
 mod claims;
 mod client;
 mod error;
+mod jobs;
 mod lists;
 mod rows;
 mod takedowns;
@@ -27,7 +28,8 @@ use mfctl_core::domain::claim::EpochAnswer;
 use mfctl_core::domain::claim_folding::FoldLimits;
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{
-    Asset, AssetId, EventId, GroupName, JobId, ObjectRef, Revision, Secret, SourcePath, Tenant, TopicPartition,
+    Asset, AssetId, EventId, GroupName, JobFence, JobId, ObjectRef, Revision, Secret, SourcePath, Tenant,
+    TopicPartition,
 };
 use mfctl_core::ports::{
     AssetFilter, AssetOrder, Catalog, CatalogSummary, ClaimBatch, ClaimEnd, ClaimedBatch, CursorPage, DeadLetterFlag,
@@ -108,8 +110,8 @@ impl Catalog for PostgrestCatalog {
         writes::mark_published(&self.client, assets, at).await
     }
 
-    async fn record_outcomes(&self, outcomes: Vec<JobOutcome>) -> Result<()> {
-        writes::record_outcomes(&self.client, &outcomes).await
+    async fn record_outcomes(&self, fence: Option<&JobFence>, outcomes: Vec<JobOutcome>) -> Result<()> {
+        writes::record_outcomes(&self.client, fence, &outcomes).await
     }
 
     async fn mint_epochs(&self, group: &GroupName, requests: Vec<EpochRequest>) -> Result<Vec<EpochAnswer>> {

@@ -9,9 +9,10 @@ use serde::de::IgnoredAny;
 use serde_json::json;
 
 use super::client::{CatalogRequest, PostgrestClient};
+use super::jobs;
 use super::rows::{self, AdvanceRow, FlagRow, OutcomeRow, StageRow, StagedAnswer};
 use mfctl_core::domain::job::JobOutcome;
-use mfctl_core::domain::{AssetId, ObjectRef, Revision, Tenant};
+use mfctl_core::domain::{AssetId, JobFence, ObjectRef, Revision, Tenant};
 use mfctl_core::ports::{DeadLetterFlag, Error, ErrorKind, Result, StagedAsset, StagedRow, StateTransition};
 
 pub(super) async fn stage(client: &PostgrestClient, rows: &[StagedRow]) -> Result<Vec<StagedAsset>> {
@@ -81,9 +82,16 @@ pub(super) async fn call_for_each(
 }
 
 /// A key that occurs twice in one upsert is an error (SQLSTATE 21000): only its last row is sent.
-pub(super) async fn record_outcomes(client: &PostgrestClient, outcomes: &[JobOutcome]) -> Result<()> {
+pub(super) async fn record_outcomes(
+    client: &PostgrestClient,
+    fence: Option<&JobFence>,
+    outcomes: &[JobOutcome],
+) -> Result<()> {
     let last: BTreeMap<_, &JobOutcome> =
         outcomes.iter().map(|outcome| ((&outcome.path, outcome.job_id, &outcome.tenant), outcome)).collect();
+    if let Some(fence) = fence {
+        return jobs::record_outcomes(client, fence, last.into_values()).await;
+    }
     for array in rows::arrays(last.into_values().map(OutcomeRow::from))? {
         let request = CatalogRequest {
             what: "record files' outcomes",
