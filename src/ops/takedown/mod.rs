@@ -31,12 +31,15 @@ use mfctl_core::domain::{Asset, AssetId, AssetState, EventId, NewRecord, Revisio
 use mfctl_core::events::EventCodec;
 use mfctl_core::failpoint;
 use mfctl_core::ports::{
-    Catalog, Clock, Error, ErrorKind, EventLog, ObjectStore, Result, SearchIndex, Takedown, TakedownRequest,
+    Catalog, Clock, Dependency, Error, ErrorKind, EventLog, ObjectStore, Result, SearchIndex, Takedown, TakedownRequest,
 };
 
 /// "Undetermined" in BCP 47. The catalog does not keep the locale of an asset; a takedown concerns its documents of
 /// every locale.
 const UNKNOWN_LOCALE: &str = "und";
+
+/// What to do where the store fails for one object.
+const ONE_OBJECT: &str = "the store answers for others: run the same command again once it does for this one";
 
 /// The ports that takedowns use.
 pub struct TakedownPorts {
@@ -158,19 +161,29 @@ impl TakedownPorts {
     /// What [`TakedownPorts::take_down`] would do now. Changes nothing.
     ///
     /// # Errors
-    /// Those of the ports.
+    /// Those of the ports that are not about one object.
     pub async fn plan(&self, asset: &Asset, purge: bool) -> Result<TakedownOutcome> {
+        match self.plan_each_step(asset, purge).await {
+            Err(error) if self.is_about_one_object(&error).await => {
+                Ok(TakedownOutcome::failed(asset, &error.hint(ONE_OBJECT)))
+            }
+            planned => planned,
+        }
+    }
+
+    async fn plan_each_step(&self, asset: &Asset, purge: bool) -> Result<TakedownOutcome> {
         let was_revoked = asset.state == AssetState::Revoked;
         let objects = self.objects.as_ref();
         let at = AssetObjects::of(asset, &self.buckets);
         let takedown = if was_revoked { self.latest_takedown(asset).await? } else { None };
         let was_purged = BytesPolicy::of(takedown.as_ref()) == BytesPolicy::Purge;
         let is_purged = purge || was_purged;
-        let exists = async |at| Ok::<bool, Error>(objects.head(at).await?.is_some());
+        let of_objects = |error: Error| error.of(Dependency::Objects);
+        let exists = async |at| Ok::<bool, Error>(objects.head(at).await.map_err(of_objects)?.is_some());
         let has_original = exists(&at.original).await?;
         let staged_removed = exists(&at.staged).await?;
         let in_archive = exists(&at.archived).await?;
-        let versions_purged = if is_purged { objects.versions(&at.all()).await? } else { 0 };
+        let versions_purged = if is_purged { objects.versions(&at.all()).await.map_err(of_objects)? } else { 0 };
         let original = match is_purged {
             true if versions_purged > 0 => OriginalOutcome::Purged,
             true => OriginalOutcome::None,
@@ -271,14 +284,16 @@ impl TakedownPorts {
                 Ok(None)
             }
             Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => Ok(Some(error)),
-            Err(error) if error.kind().is_dependency() && self.store_answers().await => Ok(Some(error)),
+            Err(error) if self.is_about_one_object(&error).await => Ok(Some(error.hint(ONE_OBJECT))),
             Err(error) => Err(error),
         }
     }
 
-    /// Whether the store answers another request, so that an error is about one object alone.
-    async fn store_answers(&self) -> bool {
-        self.objects.list(&self.buckets.originals, "", None, 1).await.is_ok()
+    /// Whether the store failed for an object and answers another request: trying the others makes sense.
+    async fn is_about_one_object(&self, error: &Error) -> bool {
+        error.dependency() == Some(Dependency::Objects)
+            && error.kind().is_dependency()
+            && self.objects.list(&self.buckets.originals, "", None, 1).await.is_ok()
     }
 
     async fn publish_revoked(&self, asset: &Asset, takedown: &Takedown) -> Result<()> {

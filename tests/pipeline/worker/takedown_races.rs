@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mfctl::ops::takedown::{TakedownOrder, TakedownPorts};
+use mfctl::ops::takedown::{TakedownOrder, TakedownPorts, TakedownResult};
 use mfctl::pipeline::withdrawal::AssetObjects;
 use mfctl_core::domain::event::{AssetRevoked, EventEnvelope};
 use mfctl_core::domain::names::topics;
@@ -130,6 +130,28 @@ async fn worker_purges_what_it_archived_while_a_purge_was_ordered() {
     };
     tokio::join!(platform.drain(step), purge);
     assert_eq!(platform.ports.objects.versions(&at.all()).await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn original_that_the_store_cannot_read_fails_its_asset_and_not_the_run() {
+    let platform = Platform::new().await;
+    let asset = persisted(&platform).await;
+    let original = AssetObjects::of(&asset, &platform.buckets).original;
+    for unreadable in [ReadCall::Head, ReadCall::Copy] {
+        let original = original.clone();
+        let objects = FaultyObjects::new(&platform.ports.objects, move |call, at| {
+            (call == unreadable && at == Some(&original)).then_some(ErrorKind::Unreachable)
+        });
+        let ports = ports_on(&platform, objects);
+        let planned = ports.plan(&asset, false).await.unwrap();
+        assert_eq!(planned.result == TakedownResult::Failed, unreadable == ReadCall::Head);
+        let done = ports.take_down(&asset, &order()).await.unwrap();
+        assert_eq!(done.result, TakedownResult::Failed);
+        assert!(done.takedown.unwrap().completed_at.is_some());
+    }
+    let lost = FaultyObjects::new(&platform.ports.objects, |_, _| Some(ErrorKind::Unreachable));
+    let ended = ports_on(&platform, lost).take_down(&asset, &order()).await;
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::Unreachable, "the store answers nothing");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
