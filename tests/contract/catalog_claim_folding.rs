@@ -81,6 +81,7 @@ pub async fn claim_stays_while_it_may_still_be_taken(f: CatalogFixture) {
         reason: "test".to_owned(),
         actor: "test".to_owned(),
         at: at(5),
+        purge: false,
     };
     assert!(f.port.revoke(vec![takedown]).await.unwrap()[0].is_some());
     let flag = DeadLetterFlag { asset_id: asset_id(2), revision: Revision::FIRST, stage: Stage::Persist, at: at(5) };
