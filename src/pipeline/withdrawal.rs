@@ -176,7 +176,10 @@ impl Withdrawer<'_> {
             let stays = [ErrorKind::Corrupt, ErrorKind::NotFound, ErrorKind::Conflict];
             match self.remove_bytes(&asset, policy).await {
                 Err(error) if stays.contains(&error.kind()) => {
-                    tracing::warn!(error = error.full(), "the bytes of a revoked asset were not removed");
+                    tracing::warn!(
+                        error = error.full(),
+                        "the bytes of an asset that was taken down were left as they are"
+                    );
                     Ok(())
                 }
                 removed => removed.map(drop),
@@ -187,8 +190,10 @@ impl Withdrawer<'_> {
 
     /// Archives or purges the bytes of an asset that is down: original and staged object.
     ///
-    /// # Errors `Corrupt` if no object with its bytes is left to archive and damaged ones stay, `NotFound` if nothing
-    /// of it is stored, `Conflict` if it is not down any more at this revision; otherwise those of the ports.
+    /// # Errors
+    /// `Corrupt` if no object with its bytes is left to archive and damaged ones stay, or if they cannot be put back after
+    /// the takedown was lifted; `NotFound` if nothing of it is stored, `Conflict` if it is not down any more at this
+    /// revision; otherwise those of the ports.
     pub async fn remove_bytes(&self, asset: &Asset, policy: BytesPolicy) -> Result<RemovedBytes> {
         if policy == BytesPolicy::Purge {
             return self.purge(asset).await;
@@ -274,16 +279,32 @@ impl Withdrawer<'_> {
         })
     }
 
-    /// Copies the bytes of an asset whose takedown was lifted back to where its state wants them.
+    /// Copies the bytes of an asset whose takedown was lifted back to where its state wants them. Of a staged asset, the
+    /// original may have been copied already, by a worker that has not recorded it yet.
     async fn restore(&self, lifted: &Asset) -> Result<()> {
         let at = AssetObjects::of(lifted, self.buckets);
-        let target = match lifted.state {
-            AssetState::Staged => &at.staged,
-            AssetState::Ingested | AssetState::Enriched => &at.original,
-            AssetState::Revoked => return Ok(()),
+        let targets = match lifted.state {
+            AssetState::Staged => vec![&at.staged, &at.original],
+            AssetState::Ingested | AssetState::Enriched => vec![&at.original],
+            AssetState::Revoked => Vec::new(),
         };
-        if !self.has(target).await? {
-            self.objects.copy_verified(&at.archived, target, &at.content).await.map_err(of_objects)?;
+        for target in targets {
+            if self.has(target).await? {
+                continue;
+            }
+            match self.objects.copy_verified(&at.archived, target, &at.content).await {
+                Ok(CopyOutcome::Copied | CopyOutcome::AlreadyThere) => {}
+                Ok(CopyOutcome::WrongSource { found }) => {
+                    return Err(not_restored(lifted, target).because(format!("{} holds {found}", at.archived)));
+                }
+                Ok(CopyOutcome::WrongTarget { found, .. }) => {
+                    return Err(not_restored(lifted, target).because(format!("{target} holds {found}")));
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    return Err(not_restored(lifted, target).because(format!("{} is not there", at.archived)));
+                }
+                Err(error) => return Err(of_objects(error)),
+            }
         }
         Ok(())
     }
@@ -353,6 +374,15 @@ fn damaged_bytes(asset: &Asset, damaged: &[String]) -> Error {
             "what is damaged stays there, and nothing serves it: `mfctl media takedown {id} --reason TEXT --purge` \
              deletes it; or put the right bytes there, and run the same command again"
         ))
+        .of(Dependency::Objects)
+}
+
+fn not_restored(asset: &Asset, target: &ObjectRef) -> Error {
+    let id = asset.asset_id;
+    let what =
+        format!("{target} of asset {id}, whose takedown was lifted meanwhile, was deleted and cannot be put back");
+    Error::new(ErrorKind::Corrupt, what)
+        .hint("put back an earlier version of the object, or ingest the file again")
         .of(Dependency::Objects)
 }
 

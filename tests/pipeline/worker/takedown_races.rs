@@ -101,6 +101,33 @@ async fn original_deleted_after_a_lift_is_restored_from_the_archive() {
     );
 }
 
+/// The asset was lifted, and a worker has copied its original but not recorded it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn original_of_a_lifted_asset_that_is_staged_is_restored_with_its_staged_object() {
+    let platform = Arc::new(Platform::new().await);
+    let asset = persisted(&platform).await;
+    let at = AssetObjects::of(&asset, &platform.buckets);
+    let ports = ports_on(&platform, Arc::clone(&platform.ports.objects));
+    ports.take_down(&asset, &order()).await.unwrap();
+    platform.ports.objects.copy(&at.archived, &at.original, &at.content).await.unwrap();
+    let (let_delete, may_delete) = watch::channel(false);
+    let delayed = FaultyObjects::with_delayed_deletes(&platform.ports.objects, may_delete);
+    let late = ports_on(&platform, Arc::clone(&delayed) as Arc<dyn ObjectStore>);
+    let row = platform.asset(asset.asset_id).await;
+    let takedown = tokio::spawn(async move { late.take_down(&row, &order()).await });
+    while delayed.deletes() == 0 {
+        tokio::task::yield_now().await;
+    }
+    ports.lift(&platform.asset(asset.asset_id).await, &order()).await.unwrap();
+    let_delete.send(true).unwrap();
+    assert_eq!(takedown.await.unwrap().unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(platform.asset(asset.asset_id).await.state, AssetState::Staged);
+    let lifted = AssetObjects::of(&platform.asset(asset.asset_id).await, &platform.buckets);
+    for object in [&lifted.original, &lifted.staged] {
+        assert!(platform.ports.objects.head(object).await.unwrap().is_some(), "the lifted asset has lost {object}");
+    }
+}
+
 /// The worker has read the takedown, and archives the staged bytes, when the purge is ordered and done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn worker_purges_what_it_archived_while_a_purge_was_ordered() {
