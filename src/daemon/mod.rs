@@ -143,7 +143,7 @@ impl Daemon {
         let upkeep = GroupUpkeep {
             ports: self.ports.clone(),
             env: self.target.environment.clone(),
-            members: members.map(|(stage, instance)| (stage, instance, ClaimFolding::default())).collect(),
+            members: members.map(|(stage, instance)| (stage, instance, ClaimFolding::from_anywhere())).collect(),
             retention: (!is_embedded).then(|| self.retention_job()),
         };
         background.spawn(upkeep.run_periodically());

@@ -87,25 +87,23 @@ impl GroupUpkeep {
         for (stage, instance, folding) in &mut self.members {
             let Ok(group) = stage.group(&self.env) else { continue };
             let (log, catalog) = (self.ports.log.as_ref(), self.ports.catalog.as_ref());
-            let work = async {
-                if !does_periodic_work(&log.members(&group).await?, *stage, instance) {
-                    return Ok(None);
+            match log.members(&group).await.map(|members| does_periodic_work(&members, *stage, instance)) {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(error) => {
+                    tracing::warn!(%stage, error = %error.full(), "cannot see who does periodic work; retrying at the next run");
+                    continue;
                 }
-                folding.run(log, catalog, (*stage, &group), now).await.map(Some)
-            };
-            match work.await {
-                Ok(None) => {}
-                Ok(Some(claims)) => {
-                    if claims > 0 {
-                        tracing::info!(%stage, claims, "removed old claims");
-                    }
-                    if let Some(retention) = self.retention.as_ref().filter(|_| *stage == Stage::Persist) {
-                        retention.run_once().await;
-                    }
-                }
+            }
+            match folding.run(log, catalog, (*stage, &group), now).await {
+                Ok(0) => {}
+                Ok(claims) => tracing::info!(%stage, claims, "removed old claims"),
                 Err(error) => {
                     tracing::warn!(%stage, error = %error.full(), "cannot remove old claims; retrying at the next run");
                 }
+            }
+            if let Some(retention) = self.retention.as_ref().filter(|_| *stage == Stage::Persist) {
+                retention.run_once().await;
             }
         }
     }

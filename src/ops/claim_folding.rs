@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::pipeline::partition_ends::see_partition_ends;
 use mfctl_core::domain::claim_folding::FoldLimits;
 use mfctl_core::domain::{AssetId, GroupName, Stage, Timestamp, TopicPartition};
@@ -30,6 +32,13 @@ pub struct ClaimFolding {
 }
 
 impl ClaimFolding {
+    /// Begins anywhere: a process that never lives long enough for all claims of the group would else look at the same
+    /// ones each time.
+    #[must_use]
+    pub fn from_anywhere() -> Self {
+        Self { after: Some(AssetId(Uuid::new_v4())) }
+    }
+
     /// Looks at the next 100,000 claims of the group, and folds those that are old at `now`: their records are removed
     /// from the input, or they were taken more than twice its retention ago. Returns how many were folded.
     ///

@@ -108,7 +108,8 @@ impl<'a> Background<'a> {
     pub fn take_down(&mut self, rng: &mut fastrand::Rng, tally: &mut Tally) {
         let ran = self.site.run(["media", "list", "--limit", "1000", "-o", "name"]);
         // A dependency may be down.
-        let assets: Vec<&str> = ran.stdout.lines().filter(|asset| !self.wanted.contains_key(*asset)).collect();
+        let assets =
+            ran.stdout.lines().filter(|asset| self.wanted.get(*asset) != Some(&Wanted::Down)).collect::<Vec<_>>();
         if let Some(asset) = rng.choice(assets) {
             self.change(asset, Wanted::Down, rng, tally);
         }
@@ -155,7 +156,16 @@ impl<'a> Background<'a> {
         }
     }
 
+    /// On each host, whose index of search is its own.
     fn run(&self, asset: &str, wanted: Wanted) -> CommandOutput {
-        self.site.run(["media", wanted.verb(), asset, "--reason", "campaign", "--yes", "-o", "json"])
+        let on_host = |folder: &PathBuf| {
+            let words = ["media", wanted.verb(), asset, "--reason", "campaign", "--yes", "-o", "json"];
+            let mut command = self.site.command(words);
+            command.env("MFCTL_DATA_DIR", folder);
+            CommandOutput::run(command)
+        };
+        let mut ran = self.folders.iter().map(on_host);
+        let first = ran.next().unwrap();
+        ran.fold(first, |worst, next| if next.code == 0 { worst } else { next })
     }
 }

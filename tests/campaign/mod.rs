@@ -7,7 +7,7 @@ mod files;
 mod uploads;
 mod workers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -122,6 +122,8 @@ pub struct Campaign<'a> {
     uploads: Uploads<'a>,
     background: Background<'a>,
     tally: Tally,
+    /// The stages whose offsets were moved.
+    moved: BTreeSet<&'static str>,
 }
 
 /// How often each kind of fault happened.
@@ -159,6 +161,7 @@ impl<'a> Campaign<'a> {
             uploads: Uploads::new(installation.site(), folders.clone()),
             background: Background::new(installation.site(), folders),
             tally: Tally::default(),
+            moved: BTreeSet::new(),
             rng,
         };
         campaign.break_things();
@@ -238,6 +241,7 @@ impl<'a> Campaign<'a> {
         let stage = self.rng.choice(["persist", "enrich"]).unwrap();
         self.workers.end_all(&mut self.tally);
         self.move_offsets_of(stage, to);
+        self.moved.insert(stage);
         self.tally.add(format!("offsets of {stage} moved: {to:?}"));
     }
 

@@ -3,7 +3,7 @@
 -- One row. The rows of the inbox do not tell: a claim may be taken under an epoch, or released, afterwards.
 CREATE TABLE media.last_unfenced_claim (
     is_only_row boolean PRIMARY KEY DEFAULT true CHECK (is_only_row),
-    claimed_at  timestamptz NOT NULL            -- to the second; where none is known, when the row was added
+    claimed_at  timestamptz NOT NULL            -- to the second; when the row was added, until there is one
 );
 
 -- As the owner: those who claim may not write the time. An UPDATE is skipped for one second after the last one, so that few
@@ -20,8 +20,7 @@ $$;
 -- It sees every claim of such a release, also of an asset that has one already: their upserts are inserts first.
 CREATE TRIGGER inbox_unfenced_claim BEFORE INSERT ON media.inbox FOR EACH ROW WHEN (NEW.epoch IS NULL)
 EXECUTE FUNCTION media.note_unfenced_claim();
-INSERT INTO media.last_unfenced_claim (claimed_at)
-SELECT coalesce(max(claimed_at), now()) FROM media.inbox WHERE epoch IS NULL;
+INSERT INTO media.last_unfenced_claim (claimed_at) VALUES (now());
 
 -- Nothing calls it; it looked at the inbox.
 DROP FUNCTION media.unfenced_claims();
