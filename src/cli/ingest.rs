@@ -289,9 +289,11 @@ fn ingest_failure(error: Error) -> Failure {
         Error::NoRoom(_) => "free some space, choose another --data-dir, or lower the setting ingest.min_free_percent",
         Error::UnknownJob(_) => "`mfctl jobs list` shows the jobs",
         Error::NotRecorded(_) => "resume it on the host that began it",
+        Error::OtherTenant { .. } => "resume it with the profile or tenant that it was begun with",
         Error::HeldElsewhere { .. } => "wait for it, or stop it there; `mfctl jobs show JOB` shows how far it is",
         Error::SourceDiffers { .. } => {
-            "nothing was changed; provide the same files at these paths, or resume it where they are"
+            "nothing was changed; provide the same files at these paths, resume it where they are, or begin another job \
+             with --new-job"
         }
         Error::IgnoreFile { .. } => "correct the file or delete it: nothing in its folder was taken",
         Error::InputNotWanted { .. } => "run the command without --resume to begin another job",
@@ -322,6 +324,10 @@ fn fail_unless_finished(outcome: &IngestOutcome) -> Result<()> {
         RunEnd::Finished => Ok(()),
         RunEnd::Incomplete(incomplete) => {
             Err(Failure::partial(format!("job {} is not finished: {incomplete}", outcome.job_id)).hint(resume))
+        }
+        RunEnd::FilesMissing(missing) => {
+            let hint = format!("provide the files at the job's paths on this host, then {resume}");
+            Err(Failure::partial(format!("job {} is not finished: {missing}", outcome.job_id)).hint(hint))
         }
         RunEnd::Stopped(reason) => {
             Err(signals::stopped(*reason, format!("job {} was {reason}; nothing is lost", outcome.job_id)).hint(resume))
@@ -356,6 +362,7 @@ fn failure_kind(error: &Error) -> FailureKind {
         | Error::AnotherInput { .. }
         | Error::Spec(_)
         | Error::NotRecorded(_)
+        | Error::OtherTenant { .. }
         | Error::SourceDiffers { .. }
         | Error::IgnoreFile { .. }
         | Error::InputNotWanted { .. } => FailureKind::Invalid,

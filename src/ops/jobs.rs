@@ -10,6 +10,9 @@ use mfctl_core::ports::{Error, JobCatalog, JobJournal, Ports, Result};
 /// Outcomes that one request counts.
 const COUNTED_PER_REQUEST: usize = 10_000;
 
+/// Jobs of a page at most.
+const MAX_PAGE: usize = 1_000;
+
 /// A job, by the one who knows most of it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum KnownJob {
@@ -102,7 +105,8 @@ impl<'a> JobSources<'a> {
     /// # Errors
     /// Errors of the journal. One of the catalog is part of the page.
     pub async fn page(&self, cursor: Option<&str>, limit: usize) -> Result<JobPage> {
-        let limit = limit.max(1);
+        // As many as every source has in a page: a shorter page of one would leave out its jobs between the others'.
+        let limit = limit.clamp(1, MAX_PAGE);
         let own = self.journal.jobs(cursor, limit).await?;
         let mut has_more = own.next.is_some();
         let mut found: BTreeMap<JobId, (Option<Job>, Option<CatalogJob>)> =

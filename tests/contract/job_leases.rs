@@ -5,8 +5,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use mfctl_core::domain::job::{FileOutcome, JobOutcome, JobStatus};
 use mfctl_core::domain::job_lease::{CatalogJob, JobRecord};
-use mfctl_core::domain::{AssetId, EventId, JobEpoch, JobFence, JobId, LeaseState, OutcomeCounts, SourcePath, Tenant};
-use mfctl_core::ports::{Catalog, ErrorKind, JobCatalog, LeaseAnswer, LeaseRequest, NewJob};
+use mfctl_core::domain::{
+    AssetId, EventId, JobEpoch, JobFence, JobId, LeaseState, OutcomeCounts, SourcePath, Tenant, Timestamp,
+};
+use mfctl_core::ports::{Catalog, ErrorKind, JobCatalog, LeaseAnswer, LeaseEnd, LeaseRequest, NewJob};
 
 use crate::contract::catalog::{asset_id, at, job};
 use crate::contract::harness::{Fixture, fails_as};
@@ -23,6 +25,8 @@ macro_rules! job_lease_suite {
             concurrent_requests_for_a_lease_have_one_holder,
             jobs_are_paged_latest_first_with_those_of_which_only_outcomes_are_known,
             outcomes_are_counted_in_pages,
+            holders_record_the_most_files_that_they_found,
+            outcomes_of_another_job_or_tenant_than_the_leases_are_left_out,
         );
     };
 }
@@ -51,6 +55,10 @@ fn request(n: u128, owner: &str, replaces: Option<i64>, lifetime: Duration) -> L
 
 fn fence(n: u128, epoch: i64) -> JobFence {
     JobFence { job_id: job(n), tenant: Tenant::default(), epoch: JobEpoch(epoch) }
+}
+
+fn lease_end(status: JobStatus, reason: Option<&str>, at: Timestamp) -> LeaseEnd {
+    LeaseEnd { status, reason: reason.map(str::to_owned), discovered: None, at }
 }
 
 async fn take(f: &JobsFixture, request: LeaseRequest) -> LeaseAnswer {
@@ -92,7 +100,7 @@ pub async fn lease_is_refused_while_another_host_holds_it(f: JobsFixture) {
     assert_eq!(stored(&f, 1).await.lease, held);
     // A journal takes its own lease again, as after its process died.
     assert_eq!(take(&f, request(1, "a", Some(1), LIFETIME)).await, LeaseAnswer::Taken(JobEpoch(2)));
-    assert!(f.port.end_lease(&fence(1, 2), JobStatus::Interrupted, Some("SIGTERM"), at(5)).await.unwrap());
+    assert!(f.port.end_lease(&fence(1, 2), &lease_end(JobStatus::Interrupted, Some("SIGTERM"), at(5))).await.unwrap());
     assert_eq!(take(&f, request(1, "b", Some(2), LIFETIME)).await, LeaseAnswer::Taken(JobEpoch(3)));
     assert_eq!(stored(&f, 1).await.lease.host, "host of b");
 }
@@ -109,8 +117,8 @@ pub async fn expired_lease_is_taken_over_and_its_former_holder_changes_nothing(f
     // What the former holder sent before it was replaced arrives now.
     let late = vec![outcome(1, "/a", FileOutcome::Failed, 1), outcome(1, "/b", FileOutcome::Accepted, 3)];
     fails_as(f.port.record_outcomes(Some(&first), late).await, ErrorKind::Fenced);
-    assert!(!f.port.renew_lease(&first, LIFETIME).await.unwrap());
-    assert!(!f.port.end_lease(&first, JobStatus::Finished, None, at(9)).await.unwrap());
+    assert!(!f.port.renew_lease(&first, LIFETIME, None).await.unwrap());
+    assert!(!f.port.end_lease(&first, &lease_end(JobStatus::Finished, None, at(9))).await.unwrap());
     assert_eq!(outcomes(&f, job(1)).await, [current]);
     assert_eq!(stored(&f, 1).await, before);
     fails_as(
@@ -126,7 +134,7 @@ pub async fn late_request_for_a_lease_changes_nothing(f: JobsFixture) {
     }
     assert_eq!(take(&f, request(1, "a", Some(1), LIFETIME)).await, LeaseAnswer::Taken(JobEpoch(2)));
     assert!(matches!(take(&f, first.clone()).await, LeaseAnswer::Refused(Some(_))));
-    assert!(f.port.end_lease(&fence(1, 2), JobStatus::Finished, None, at(5)).await.unwrap());
+    assert!(f.port.end_lease(&fence(1, 2), &lease_end(JobStatus::Finished, None, at(5))).await.unwrap());
     let before = stored(&f, 1).await;
     for late in [first, request(1, "a", Some(1), LIFETIME), request(1, "b", None, LIFETIME)] {
         assert_eq!(take(&f, late).await, LeaseAnswer::Refused(Some(before.lease.clone())));
@@ -136,22 +144,27 @@ pub async fn late_request_for_a_lease_changes_nothing(f: JobsFixture) {
 
 pub async fn expired_lease_is_renewed_while_nobody_took_it(f: JobsFixture) {
     take(&f, request(1, "a", None, Duration::ZERO)).await;
-    assert!(f.port.renew_lease(&fence(1, 1), LIFETIME).await.unwrap());
+    assert!(f.port.renew_lease(&fence(1, 1), LIFETIME, None).await.unwrap());
     let lease = stored(&f, 1).await.lease;
     assert_eq!((lease.state, lease.epoch), (LeaseState::Held, JobEpoch(1)));
     assert!(lease.expires_at.unwrap() > lease.taken_at);
-    assert!(f.port.end_lease(&fence(1, 1), JobStatus::Finished, None, at(5)).await.unwrap());
-    assert!(!f.port.renew_lease(&fence(1, 1), LIFETIME).await.unwrap(), "it was given up");
+    assert!(f.port.end_lease(&fence(1, 1), &lease_end(JobStatus::Finished, None, at(5))).await.unwrap());
+    assert!(!f.port.renew_lease(&fence(1, 1), LIFETIME, None).await.unwrap(), "it was given up");
     let ended = stored(&f, 1).await.lease;
     assert_eq!((ended.state, ended.expires_at), (LeaseState::Ended, None));
-    assert!(!f.port.renew_lease(&fence(2, 1), LIFETIME).await.unwrap(), "there is no such job");
+    assert!(!f.port.renew_lease(&fence(2, 1), LIFETIME, None).await.unwrap(), "there is no such job");
 }
 
 pub async fn job_keeps_what_its_first_holder_recorded_and_how_the_last_run_ended(f: JobsFixture) {
     take(&f, request(1, "a", None, Duration::ZERO)).await;
     let begun = stored(&f, 1).await;
     assert_eq!((begun.status, begun.reason.as_deref(), begun.finished_at), (JobStatus::Running, None, None));
-    assert!(f.port.end_lease(&fence(1, 1), JobStatus::Interrupted, Some("it was stopped"), at(5)).await.unwrap());
+    assert!(
+        f.port
+            .end_lease(&fence(1, 1), &lease_end(JobStatus::Interrupted, Some("it was stopped"), at(5)))
+            .await
+            .unwrap()
+    );
     let interrupted = stored(&f, 1).await;
     assert_eq!((interrupted.status, interrupted.reason.as_deref()), (JobStatus::Interrupted, Some("it was stopped")));
     assert_eq!((interrupted.updated_at, interrupted.finished_at), (at(5), None));
@@ -163,7 +176,7 @@ pub async fn job_keeps_what_its_first_holder_recorded_and_how_the_last_run_ended
     let running = stored(&f, 1).await;
     assert_eq!((running.actor.as_str(), &running.spec, running.started_at), ("actor of a", &begun.spec, at(1)));
     assert_eq!((running.status, running.reason, running.updated_at), (JobStatus::Running, None, at(7)));
-    assert!(f.port.end_lease(&fence(1, 2), JobStatus::Finished, None, at(9)).await.unwrap());
+    assert!(f.port.end_lease(&fence(1, 2), &lease_end(JobStatus::Finished, None, at(9))).await.unwrap());
     let finished = stored(&f, 1).await;
     assert_eq!(
         (finished.status, finished.finished_at, finished.lease.host.as_str()),
@@ -244,4 +257,32 @@ pub async fn outcomes_are_counted_in_pages(f: JobsFixture) {
     }
     let none = f.port.count_outcomes(job(7), None, 10).await.unwrap();
     assert_eq!((none.counts, none.next), (OutcomeCounts::default(), None));
+}
+
+pub async fn holders_record_the_most_files_that_they_found(f: JobsFixture) {
+    take(&f, request(1, "a", None, LIFETIME)).await;
+    assert_eq!(stored(&f, 1).await.discovered, None);
+    for (given, recorded) in [(None, None), (Some(3), Some(3)), (None, Some(3)), (Some(2), Some(3)), (Some(4), Some(4))]
+    {
+        assert!(f.port.renew_lease(&fence(1, 1), LIFETIME, given).await.unwrap());
+        assert_eq!(stored(&f, 1).await.discovered, recorded, "{given:?}");
+    }
+    let interrupted = LeaseEnd { discovered: Some(1), ..lease_end(JobStatus::Interrupted, None, at(5)) };
+    assert!(f.port.end_lease(&fence(1, 1), &interrupted).await.unwrap());
+    assert_eq!(take(&f, request(1, "b", Some(1), LIFETIME)).await, LeaseAnswer::Taken(JobEpoch(2)));
+    assert_eq!(stored(&f, 1).await.discovered, Some(4));
+    let finished = LeaseEnd { discovered: Some(5), ..lease_end(JobStatus::Finished, None, at(6)) };
+    assert!(f.port.end_lease(&fence(1, 2), &finished).await.unwrap());
+    assert_eq!(stored(&f, 1).await.discovered, Some(5));
+}
+
+pub async fn outcomes_of_another_job_or_tenant_than_the_leases_are_left_out(f: JobsFixture) {
+    take(&f, request(1, "a", None, LIFETIME)).await;
+    take(&f, request(2, "b", None, LIFETIME)).await;
+    let own = outcome(1, "/a", FileOutcome::Accepted, 1);
+    let of_other_job = outcome(2, "/a", FileOutcome::Accepted, 2);
+    let other = JobOutcome { tenant: Tenant::new("other").unwrap(), ..outcome(1, "/b", FileOutcome::Accepted, 3) };
+    f.port.record_outcomes(Some(&fence(1, 1)), vec![own.clone(), of_other_job, other]).await.unwrap();
+    assert_eq!(outcomes(&f, job(1)).await, [own]);
+    assert!(outcomes(&f, job(2)).await.is_empty());
 }

@@ -282,11 +282,8 @@ fn drift_in_topics_buckets_and_schemas_is_detected_and_corrected() {
 
 /// Undoes the last migration, as the restore of an older backup would.
 const BEFORE_THE_LAST_MIGRATION: &str = "
-    DROP TRIGGER job_outcomes_record_jobs ON media.job_outcomes;
-    DROP FUNCTION media.record_jobs(), media.job_json(media.jobs), media.take_job_lease(json), media.renew_job_lease(json),
-        media.end_job_lease(json), media.read_jobs(json), media.count_outcomes(json), media.record_outcomes(json);
-    DROP TABLE media.jobs;
-    DELETE FROM media.schema_migrations WHERE version = 13";
+    ALTER TABLE media.jobs DROP COLUMN discovered;
+    DELETE FROM media.schema_migrations WHERE version = 14";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn database_drift_is_corrected_and_a_dirty_migration_refused() {
@@ -309,7 +306,7 @@ async fn database_drift_is_corrected_and_a_dirty_migration_refused() {
 
     database.execute(BEFORE_THE_LAST_MIGRATION).await;
     let drift = on(&["bootstrap", "drift", "platform"]);
-    assert!(drift.code == 4 && drift.stdout.contains("0013_job_leases"), "{drift}");
+    assert!(drift.code == 4 && drift.stdout.contains("0014_job_lease_rows"), "{drift}");
     let corrected = on(&["bootstrap", "apply", "platform", "--yes"]);
     assert_eq!(corrected.code, 0, "{corrected}");
     assert_eq!(on(&["bootstrap", "drift", "platform"]).code, 0);

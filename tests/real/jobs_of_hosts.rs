@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::postgrest::server::connect;
@@ -27,13 +28,17 @@ fn json_on_other_host(site: &Site, words: &[&str], code: i32) -> Value {
     ran.json()
 }
 
-/// Lets the lease of a job expire.
-async fn expire_lease(job: &str) {
+/// Changes when the lease of a job expires, to this SQL expression.
+async fn set_lease_expiry(job: &str, expiry: &str) {
     let database = connect(&stack::env("STACK_POSTGRES")).await;
     let sql = format!(
-        "UPDATE media.jobs SET lease_expires_at = now() WHERE job_id = '{job}' AND lease_expires_at IS NOT NULL"
+        "UPDATE media.jobs SET lease_expires_at = {expiry} WHERE job_id = '{job}' AND lease_expires_at IS NOT NULL"
     );
     assert_eq!(database.execute(&sql, &[]).await.unwrap(), 1);
+}
+
+async fn expire_lease(job: &str) {
+    set_lease_expiry(job, "now()").await;
 }
 
 #[test]
@@ -79,6 +84,7 @@ async fn interrupted_job_is_continued_on_another_host_once_its_lease_expired() {
     let died = CommandOutput::run(site.command_with_failpoint("ingest_recorded", ["ingest", "in"]));
     assert_eq!(died.code, -6, "{died}");
     let job = site.run(["jobs", "list", "-o", "name"]).stdout.trim().to_owned();
+    set_lease_expiry(&job, "now() + interval '1 hour'").await;
     let shown = json_on_other_host(&site, &["jobs", "show", &job], 0);
     assert_eq!((&shown["status"], &shown["active"]), (&"running".into(), &true.into()), "{shown:#}");
     assert_eq!((&shown["discovered"], &shown["not_reported"]), (&Value::Null, &Value::Null), "{shown:#}");
@@ -118,6 +124,9 @@ async fn former_holder_of_a_lease_records_nothing_and_exits_7() {
     let jobs = || site.run(["jobs", "list", "-o", "name"]);
     eventually("the job appears", || jobs().code == 0 && !jobs().stdout.is_empty());
     let job = jobs().stdout.trim().to_owned();
+    // A renewal would extend the expired lease.
+    holding.signal(Signal::STOP);
+    eventually("the holder is stopped", || holding.is_stopped());
     expire_lease(&job).await;
     let without_list = run_on_other_host(&site, &["ingest", "--resume", &job]);
     assert_eq!(without_list.code, 6, "{without_list}");
@@ -125,6 +134,7 @@ async fn former_holder_of_a_lease_records_nothing_and_exits_7() {
     assert_eq!(continued["published"], 1, "{continued:#}");
     let outcomes = json_on_other_host(&site, &["jobs", "show", &job], 0);
     drop(list);
+    holding.signal(Signal::CONT);
     let ended = holding.finish();
     assert_eq!(ended.code, 7, "{ended}");
     assert!(ended.stderr.contains("another host took over job"), "{ended}");

@@ -79,6 +79,8 @@ impl JobElsewhere {
     fn new(job: CatalogJob, counts: OutcomeCounts) -> Self {
         let record = job.record.as_ref();
         let is_finished = record.is_some_and(|record| record.status == JobStatus::Finished);
+        let recorded = record.and_then(|record| record.discovered);
+        let discovered = is_finished.then(|| recorded.unwrap_or_else(|| counts.files()));
         let mut unknown = ONLY_IN_JOURNAL.to_vec();
         unknown.extend(BEFORE_ITS_END.iter().filter(|_| !is_finished));
         unknown.extend(WITHOUT_RECORD.iter().filter(|_| record.is_none()));
@@ -92,8 +94,8 @@ impl JobElsewhere {
             started_at: record.map_or(job.recorded_at, |record| record.started_at),
             updated_at: record.map(|record| record.updated_at),
             finished_at: record.and_then(|record| record.finished_at),
-            discovered: is_finished.then(|| counts.files()),
-            not_reported: is_finished.then_some(0),
+            discovered,
+            not_reported: discovered.map(|discovered| discovered.saturating_sub(counts.files())),
             accepted: counts.accepted,
             rejected: counts.rejected,
             failed: counts.failed,
@@ -143,6 +145,7 @@ mod tests {
             started_at: at,
             updated_at: at,
             finished_at: None,
+            discovered: None,
             lease: StoredLease {
                 owner: "journal".into(),
                 host: "other".into(),

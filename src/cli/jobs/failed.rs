@@ -22,7 +22,8 @@ Examples:
   mfctl jobs failed 019ab0c4-0000-7000-8000-000000000000 -o json | jq '.failures[].kind'
   mfctl jobs failed 019ab0c4-0000-7000-8000-000000000000 -o name      only the paths
 
-Exit codes: 0 listed, 2 wrong usage, 5 journal not reachable, 6 no such job or no data folder")]
+Exit codes: 0 listed, 2 wrong usage, 5 journal or catalog not reachable (the files of this host's journal are listed all
+the same), 6 no such job or no data folder")]
 pub struct Args {
     /// The job's id or its beginning, at least 4 digits; - reads it from stdin
     #[arg(value_name = "JOB|-", add = ArgValueCandidates::new(complete::jobs))]
@@ -37,7 +38,7 @@ struct JobFailuresTrailer {
     job_id: JobId,
     rejected: u64,
     failed: u64,
-    /// The command that retries the failed files; none if no file failed.
+    /// The command that retries the failed files; none if no file failed, or if it cannot be resumed.
     retry_command: Option<String>,
 }
 
@@ -48,6 +49,8 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let id = ids::job(given, &connected).await?;
     let found = super::find_job(&connected, id).await?;
     let mut list = cx.out().list::<FailureRow>("failures");
+    // Of one that is not recorded, the paths and options are not known.
+    let is_resumable = !matches!(&found.job, KnownJob::Elsewhere(job) if job.record.is_none());
     let (rejected, failed) = match found.job {
         KnownJob::Own(..) => {
             let counts = connected.ports.journal.counts(id).await?;
@@ -60,10 +63,11 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
             (counts.rejected, counts.failed)
         }
     };
-    let retry_command = (failed > 0).then(|| format!("mfctl ingest --retry-failed {id}"));
+    let retry_command = (failed > 0 && is_resumable).then(|| format!("mfctl ingest --retry-failed {id}"));
     list.finish_with(&JobFailuresTrailer { job_id: id, rejected, failed, retry_command: retry_command.clone() })?;
     if let Some(command) = retry_command {
         cx.out().note(format!("retry the failed files with `{command}`"));
     }
-    Ok(())
+    let unknown = "it is not known whether another host continued the job";
+    found.catalog_error.map_or(Ok(()), |error| Err(super::without_catalog(error, unknown)))
 }

@@ -110,22 +110,26 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     if !args.watch {
         let (report, catalog_error) = read_report(&connected, id).await?;
         cx.out().print(&report)?;
-        let unknown = "it is not known whether another host continued the job";
-        return catalog_error.map_or(Ok(()), |error| Err(super::without_catalog(error, unknown)));
+        return fail_without_catalog(catalog_error);
     }
     let stop = cx.stop()?;
     loop {
-        let (report, _) = read_report(&connected, id).await?;
+        let (report, catalog_error) = read_report(&connected, id).await?;
         let active = report.is_active();
         cx.out().refresh(&report)?;
         if !active {
-            return Ok(());
+            return fail_without_catalog(catalog_error);
         }
         tokio::select! {
             () = mfctl_core::wait::pause(args.interval.max(Duration::from_millis(100))) => {}
-            _ = stop.wait() => return Ok(()),
+            _ = stop.wait() => return fail_without_catalog(catalog_error),
         }
     }
+}
+
+fn fail_without_catalog(catalog_error: Option<Error>) -> Result<()> {
+    let unknown = "it is not known whether another host continued the job";
+    catalog_error.map_or(Ok(()), |error| Err(super::without_catalog(error, unknown)))
 }
 
 /// The job, and the error of the catalog if it could not be read.

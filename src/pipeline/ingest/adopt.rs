@@ -3,32 +3,87 @@
 
 use std::collections::HashMap;
 
-use super::context::{IngestPorts, IngestScope};
+use super::context::{IngestPorts, IngestScope, retry};
 use super::error::Error;
 use super::input::HeldInput;
 use super::read;
 use super::spec::JobSpec;
-use mfctl_core::domain::job::{FileOutcome, FileStep, InputKind, Job, JobOutcome, JobStatus};
-use mfctl_core::domain::{Asset, AssetId, EventId, JobId, LeaseState, SourcePath, Tenant, object_keys};
-use mfctl_core::ports::{self, ContentDigest, ErrorKind, FileUpdate, PlannedFile};
+use mfctl_core::domain::job::{FileOutcome, FileStep, InputKind, Job, JobInput, JobOutcome, JobStatus};
+use mfctl_core::domain::job_lease::{self, JobRecord};
+use mfctl_core::domain::{Asset, AssetId, EventId, JobEpoch, JobId, LeaseState, SourcePath, Tenant, object_keys};
+use mfctl_core::ports::{self, ContentDigest, ErrorKind, FileUpdate, NewJob, PlannedFile};
 use mfctl_core::stop::Stop;
 
 /// Outcomes of a page.
 const PAGE: usize = 512;
 
-/// The job as the catalog has it.
+/// A job that an earlier run worked on.
+pub(super) struct ExistingJob {
+    pub(super) job: Job,
+    /// Whether this journal has it.
+    pub(super) is_journalled: bool,
+    /// The epoch of its lease in the catalog; `None` if it never had one.
+    pub(super) epoch: Option<JobEpoch>,
+    /// Whether other hosts may have recorded outcomes that this journal does not have.
+    pub(super) lacks_outcomes: bool,
+    /// Files that another host had found, 1 if their number is not known; `None` if the job was never another host's.
+    pub(super) expected_files: Option<u64>,
+    /// Whether a host finished it, as far as the catalog knows.
+    pub(super) is_finished: bool,
+}
+
+/// The job as this journal and the catalog have it.
 ///
 /// # Errors
-/// [`Error::UnknownJob`], [`Error::NotRecorded`], and [`Error::HeldElsewhere`] while another host runs it.
-pub(super) async fn find(ports: &IngestPorts, scope: &IngestScope, id: JobId) -> Result<Job, Error> {
-    let known = ports.jobs.job(&scope.tenant, id).await?.ok_or(Error::UnknownJob(id))?;
-    let record = known.record.ok_or(Error::NotRecorded(id))?;
-    if record.lease.state == LeaseState::Held && record.lease.owner != ports.journal.identity() {
-        return Err(Error::HeldElsewhere { job: id, lease: Some(Box::new(record.lease)) });
+/// [`Error::UnknownJob`], [`Error::NotRecorded`], [`Error::OtherTenant`], and [`Error::HeldElsewhere`] while another host
+/// runs it.
+pub(super) async fn find(
+    ports: &IngestPorts,
+    scope: &IngestScope,
+    id: JobId,
+    stop: &Stop,
+) -> Result<ExistingJob, Error> {
+    let own = ports.journal.job(id).await?;
+    if let Some(job) = own.as_ref().filter(|job| job.tenant != scope.tenant) {
+        return Err(Error::OtherTenant { job: id, tenant: job.tenant.clone() });
     }
-    Ok(Job {
+    let known = retry(stop, || ports.jobs.job(&scope.tenant, id)).await?;
+    let is_known = known.is_some();
+    let record = known.and_then(|known| known.record);
+    let owner = ports.journal.identity();
+    if let Some(record) = record.as_ref().filter(|record| record.lease.state == LeaseState::Held)
+        && record.lease.owner != owner
+    {
+        return Err(Error::HeldElsewhere { job: id, lease: Some(Box::new(record.lease.clone())) });
+    }
+    let imported = match own {
+        Some(_) => ports.journal.imported_lease(id).await?,
+        None => None,
+    };
+    let imported_epoch = imported.map(|imported| imported.epoch);
+    let is_complete =
+        |record: &JobRecord| own.is_some() && job_lease::is_imported(&record.lease, owner, imported_epoch);
+    let lacks_outcomes = record.as_ref().is_some_and(|record| !is_complete(record));
+    let expected_files = imported.and_then(|imported| imported.expected_files);
+    let expected_elsewhere = record.as_ref().filter(|_| lacks_outcomes).map(|record| record.discovered.unwrap_or(1));
+    let epoch = record.as_ref().map(|record| record.lease.epoch);
+    let is_finished = record.as_ref().is_some_and(|record| record.status == JobStatus::Finished);
+    let is_journalled = own.is_some();
+    let job = match (own, record) {
+        (Some(job), _) => job,
+        (None, Some(record)) => adopted(id, scope, record),
+        (None, None) if is_known => return Err(Error::NotRecorded(id)),
+        (None, None) => return Err(Error::UnknownJob(id)),
+    };
+    let expected_files = expected_files.max(expected_elsewhere);
+    Ok(ExistingJob { job, is_journalled, epoch, lacks_outcomes, expected_files, is_finished })
+}
+
+/// A job of another host, as this journal will have it.
+fn adopted(id: JobId, scope: &IngestScope, record: JobRecord) -> Job {
+    Job {
         job_id: id,
-        tenant: known.tenant,
+        tenant: scope.tenant.clone(),
         status: JobStatus::Interrupted,
         reason: record.reason,
         actor: record.actor,
@@ -38,10 +93,10 @@ pub(super) async fn find(ports: &IngestPorts, scope: &IngestScope, id: JobId) ->
         updated_at: record.updated_at,
         finished_at: None,
         walk_complete: false,
-    })
+    }
 }
 
-/// Checks that this host has the job's list and manifest, its roots, and every file that was ingested, with the same
+/// Checks that this host has the job's list and manifest, unless its journal keeps them, its roots, and every file that was ingested, with the same
 /// bytes.
 ///
 /// # Errors
@@ -51,10 +106,12 @@ pub(super) async fn check_source(
     job: &Job,
     spec: &JobSpec,
     held: &[(InputKind, HeldInput)],
+    kept: &[JobInput],
     stop: &Stop,
 ) -> Result<(), Error> {
     let differs = |what| Err(Error::SourceDiffers { job: job.job_id, what });
-    for kind in InputKind::ALL.iter().copied().filter(|kind| spec.has_input(*kind)) {
+    let is_kept = |kind: InputKind| kept.iter().any(|input| input.kind == kind);
+    for kind in InputKind::ALL.iter().copied().filter(|kind| spec.has_input(*kind) && !is_kept(*kind)) {
         let given = held.iter().find(|(of, _)| *of == kind).map(|(_, held)| held.sha256);
         match (given, spec.digest(kind)) {
             (None, _) => return differs(format!("its {kind} is not on this host: give it again, as a regular file")),
@@ -71,7 +128,7 @@ pub(super) async fn check_source(
     }
     let mut cursor: Option<String> = None;
     loop {
-        let page = ports.catalog.job_outcomes(job.job_id, cursor.as_deref(), PAGE).await?;
+        let page = retry(stop, || ports.catalog.job_outcomes(job.job_id, cursor.as_deref(), PAGE)).await?;
         let tenant = job.tenant.clone();
         let stop = stop.clone();
         let compared = tokio::task::spawn_blocking(move || first_difference(&page.items, &tenant, &stop)).await;
@@ -114,24 +171,24 @@ fn compare(path: &SourcePath, asset: AssetId, size_bytes: Option<u64>, tenant: &
     if AssetId::of(tenant, &digest.sha256) == asset { Ok(()) } else { Err("has other bytes on this host".to_owned()) }
 }
 
-/// Records in the journal, for which the job is new, what the catalog has of the files that were ingested: nothing is
-/// left to do for these.
-pub(super) async fn record_ingested(ports: &IngestPorts, job: &Job) -> ports::Result<()> {
+/// Records in the journal what the catalog has of the files that were ingested: nothing is left to do for these.
+pub(super) async fn record_ingested(ports: &IngestPorts, job: &NewJob, stop: &Stop) -> ports::Result<()> {
     let mut cursor: Option<String> = None;
     loop {
-        let page = ports.catalog.job_outcomes(job.job_id, cursor.as_deref(), PAGE).await?;
+        let page = retry(stop, || ports.catalog.job_outcomes(job.job_id, cursor.as_deref(), PAGE)).await?;
         let accepted = page.items.iter().filter(|outcome| outcome.outcome == FileOutcome::Accepted);
         let mut ids: Vec<AssetId> = accepted.clone().filter_map(|outcome| outcome.asset_id).collect();
         ids.sort_unstable();
         ids.dedup();
-        let assets = ports.catalog.assets(&ids).await?;
+        let assets = retry(stop, || ports.catalog.assets(&ids)).await?;
         let assets: HashMap<AssetId, Asset> = assets.into_iter().map(|asset| (asset.asset_id, asset)).collect();
         let known = accepted.filter_map(|outcome| Some((outcome, assets.get(&outcome.asset_id?)?)));
         let (files, updates): (Vec<_>, Vec<_>) =
             known.map(|(outcome, asset)| (planned(outcome, job), ingested(outcome, asset, job.job_id))).unzip();
         if !files.is_empty() {
-            ports.journal.plan(job.job_id, files).await?;
-            ports.journal.update(job.job_id, updates, ports.clock.now()).await?;
+            retry(stop, || ports.journal.plan(job.job_id, files.clone())).await?;
+            let now = ports.clock.now();
+            retry(stop, || ports.journal.update(job.job_id, updates.clone(), now)).await?;
         }
         cursor = page.next;
         if cursor.is_none() {
@@ -140,7 +197,7 @@ pub(super) async fn record_ingested(ports: &IngestPorts, job: &Job) -> ports::Re
     }
 }
 
-fn planned(outcome: &JobOutcome, job: &Job) -> PlannedFile {
+fn planned(outcome: &JobOutcome, job: &NewJob) -> PlannedFile {
     let event_id = outcome.event_id.unwrap_or_else(EventId::fresh);
     let staging_key = object_keys::staging(&job.tenant, job.job_id, event_id);
     PlannedFile { path: outcome.path.clone(), event_id, staging_key }

@@ -83,7 +83,7 @@ where
 pub(super) struct RunContext {
     pub(super) ports: Arc<IngestPorts>,
     pub(super) scope: IngestScope,
-    pub(super) rules: FileRules,
+    pub(super) rules: Arc<FileRules>,
     pub(super) inputs: Arc<JobInputs>,
     pub(super) job: JobId,
     pub(super) lease: Arc<CatalogLease>,

@@ -2,7 +2,7 @@
 
 use mfctl_core::domain::job::InputKind;
 use mfctl_core::domain::job_lease::StoredLease;
-use mfctl_core::domain::{JobId, SourcePath};
+use mfctl_core::domain::{JobId, LeaseState, SourcePath, Tenant};
 use mfctl_core::ports;
 use mfctl_core::stop::StopReason;
 
@@ -48,8 +48,16 @@ pub enum Error {
     /// The catalog has outcomes of the job, but not its paths and options.
     #[error("job {0} was begun by an earlier release on another host, which did not record its paths and options")]
     NotRecorded(JobId),
-    /// Another host runs the job.
-    #[error("job {job} is run by another host{}", lease_text(.lease.as_deref()))]
+    /// The job is of another tenant.
+    #[error("job {job} is of the tenant {tenant}")]
+    OtherTenant {
+        /// The job.
+        job: JobId,
+        /// Its tenant.
+        tenant: Tenant,
+    },
+    /// Another host runs the job, or took it in the meantime.
+    #[error("job {job} {}", lease_text(.lease.as_deref()))]
     HeldElsewhere {
         /// The job.
         job: JobId,
@@ -84,8 +92,11 @@ pub enum Error {
 
 /// Continues a sentence with the holder of a lease.
 fn lease_text(lease: Option<&StoredLease>) -> String {
-    let Some(lease) = lease else { return String::new() };
+    let Some(lease) = lease else { return "was taken by another host".to_owned() };
+    if lease.state != LeaseState::Held {
+        return format!("was run by another host in the meantime: {} since {}", lease.host, lease.taken_at);
+    }
     let expiry =
         lease.expires_at.map(|at| format!("; its lease expires at {at} unless it is renewed")).unwrap_or_default();
-    format!(": {} since {}{expiry}", lease.host, lease.taken_at)
+    format!("is run by another host: {} since {}{expiry}", lease.host, lease.taken_at)
 }

@@ -1,5 +1,6 @@
 //! Runs a job from its start, or from where it stopped, to its end.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -11,7 +12,6 @@ use super::free_space::FreeSpaceGuard;
 use super::input::{GivenInputs, Incomplete};
 use super::open::{self, JobStart, LeasedJob};
 use super::progress::{ProgressCounters, ProgressObserver};
-use super::rules::{FileRules, data_dir_paths};
 use super::runner::JobRunner;
 use super::skipped::SkipCounters;
 use super::spec::JobSpec;
@@ -41,8 +41,28 @@ pub enum RunEnd {
     Stopped(StopReason),
     /// Everything that was read of its list and manifest has its outcome, but there is more of them.
     Incomplete(Incomplete),
+    /// Every file that was found has its outcome, but another host had found more of them.
+    FilesMissing(MissingFiles),
     /// An error interrupted it; the job can be resumed.
     Failed(Error),
+}
+
+/// How many files of another host's job were found on this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MissingFiles {
+    /// Files that were found on this host.
+    pub found: u64,
+    /// Files that another host had found; 1 if their number is not known.
+    pub expected: u64,
+}
+
+impl fmt::Display for MissingFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.found {
+            0 => f.write_str("none of its files was found on this host"),
+            found => write!(f, "only {found} of the {} files of another host were found on this one", self.expected),
+        }
+    }
 }
 
 /// The result of a run.
@@ -87,7 +107,7 @@ pub async fn run(
     let job = Box::pin(open::open(&ports, &scope, request.start, given, free_space, &stop)).await?;
     on_start(job.id, job.resumed, &job.spec);
     let context = Arc::new(RunContext {
-        rules: FileRules::new(job.spec.clone(), data_dir_paths(&scope.data_dir))?,
+        rules: job.rules.clone(),
         progress: ProgressCounters::new(observer, job.estimate.complete.then_some(job.estimate)),
         inputs: job.inputs.clone(),
         job: job.id,
@@ -104,7 +124,10 @@ pub async fn run(
     let end = match (result, context.stop.requested()) {
         (_, Some(reason)) => RunEnd::Stopped(reason),
         (Err(error), None) => RunEnd::Failed(error),
-        (Ok(()), None) => context.incomplete().map_or(RunEnd::Finished, RunEnd::Incomplete),
+        (Ok(()), None) => match context.incomplete() {
+            Some(incomplete) => RunEnd::Incomplete(incomplete),
+            None => finished(&context, &job).await,
+        },
     };
     let end = give_up_lease(&context, end).await;
     let counts = close(&context, &job, &end).await?;
@@ -128,8 +151,21 @@ impl RunEnd {
             Self::Finished => (JobStatus::Finished, None),
             Self::Stopped(reason) => (JobStatus::Interrupted, Some(reason.to_string())),
             Self::Incomplete(incomplete) => (JobStatus::Interrupted, Some(incomplete.to_string())),
+            Self::FilesMissing(missing) => (JobStatus::Interrupted, Some(missing.to_string())),
             Self::Failed(error) => (JobStatus::Interrupted, Some(error_chain(error))),
         }
+    }
+}
+
+/// The end of a run in which every file that was found got its outcome.
+async fn finished(context: &RunContext, job: &LeasedJob) -> RunEnd {
+    let Some(expected) = job.expected_files else { return RunEnd::Finished };
+    match context.ports.journal.counts(job.id).await {
+        Ok(counts) if counts.discovered < expected => {
+            RunEnd::FilesMissing(MissingFiles { found: counts.discovered, expected })
+        }
+        Ok(_) => RunEnd::Finished,
+        Err(error) => RunEnd::Failed(error.into()),
     }
 }
 
@@ -140,7 +176,7 @@ async fn give_up_lease(context: &RunContext, end: RunEnd) -> RunEnd {
     let now = context.ports.clock.now();
     let give_up = || context.lease.end(status, reason.as_deref(), now);
     match end {
-        RunEnd::Finished | RunEnd::Incomplete(_) => match context.retry(give_up).await {
+        RunEnd::Finished | RunEnd::Incomplete(_) | RunEnd::FilesMissing(_) => match context.retry(give_up).await {
             Ok(()) => end,
             Err(error) => RunEnd::Failed(error.into()),
         },
@@ -164,7 +200,7 @@ async fn close(context: &RunContext, job: &LeasedJob, end: &RunEnd) -> Result<Jo
         (Err(_), RunEnd::Failed(_)) => JobCounts::default(),
         (Err(error), _) => return Err(error.into()),
     };
-    if matches!(end, RunEnd::Finished | RunEnd::Incomplete(_)) {
+    if matches!(end, RunEnd::Finished | RunEnd::Incomplete(_) | RunEnd::FilesMissing(_)) {
         recorded?;
     }
     Ok(counts)

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use super::context::{IngestPorts, retry};
 use super::error::Error;
 use mfctl_core::domain::job::JobStatus;
-use mfctl_core::domain::{JobFence, Timestamp};
-use mfctl_core::ports::{self, JobCatalog, LeaseAnswer, LeaseRequest, NewJob, lease_lost};
+use mfctl_core::domain::job_lease::is_imported;
+use mfctl_core::domain::{JobEpoch, JobFence, Timestamp};
+use mfctl_core::ports::{self, JobCatalog, JobJournal, LeaseAnswer, LeaseEnd, LeaseRequest, NewJob, lease_lost};
 use mfctl_core::stop::Stop;
 use mfctl_core::wait;
 
@@ -26,29 +27,44 @@ pub(super) struct CatalogLease {
 }
 
 impl CatalogLease {
-    /// Takes the lease of a job.
+    /// Takes the lease of a job whose stored epoch is still the one that was seen (`None`: no lease).
     ///
     /// # Errors
-    /// [`Error::HeldElsewhere`] while another host holds it; errors of the catalog.
-    pub(super) async fn take(ports: &IngestPorts, job: NewJob, stop: &Stop) -> Result<Self, Error> {
-        let known = retry(stop, || ports.jobs.job(&job.tenant, job.job_id)).await?;
-        let asked_at = Instant::now();
-        let request = LeaseRequest {
-            owner: ports.journal.identity().to_owned(),
-            replaces: known.and_then(|known| known.record).map(|record| record.lease.epoch),
-            lifetime: LIFETIME,
-            job,
-        };
-        let (job_id, tenant) = (request.job.job_id, request.job.tenant.clone());
-        match retry(stop, || ports.jobs.take_lease(request.clone())).await? {
-            LeaseAnswer::Taken(epoch) => Ok(Self::renewed(&ports.jobs, JobFence { job_id, tenant, epoch }, asked_at)),
-            LeaseAnswer::Refused(lease) => Err(Error::HeldElsewhere { job: job_id, lease: lease.map(Box::new) }),
+    /// [`Error::HeldElsewhere`] if another host took it; errors of the catalog.
+    pub(super) async fn take(
+        ports: &IngestPorts,
+        job: NewJob,
+        seen: Option<JobEpoch>,
+        stop: &Stop,
+    ) -> Result<Self, Error> {
+        let owner = ports.journal.identity().to_owned();
+        let (job_id, tenant) = (job.job_id, job.tenant.clone());
+        let mut request = LeaseRequest { owner, replaces: seen, lifetime: LIFETIME, job };
+        let mut is_repeated = false;
+        loop {
+            let asked_at = Instant::now();
+            match retry(stop, || ports.jobs.take_lease(request.clone())).await? {
+                LeaseAnswer::Taken(epoch) => {
+                    return Ok(Self::renewed(ports, JobFence { job_id, tenant, epoch }, asked_at));
+                }
+                // This request was granted, but its answer was lost and the lease has expired since.
+                LeaseAnswer::Refused(Some(lease))
+                    if !is_repeated && lease.owner == request.owner && is_imported(&lease, &request.owner, seen) =>
+                {
+                    request.replaces = Some(lease.epoch);
+                    is_repeated = true;
+                }
+                LeaseAnswer::Refused(lease) => {
+                    return Err(Error::HeldElsewhere { job: job_id, lease: lease.map(Box::new) });
+                }
+            }
         }
     }
 
-    fn renewed(jobs: &Arc<dyn JobCatalog>, fence: JobFence, asked_at: Instant) -> Self {
+    fn renewed(ports: &IngestPorts, fence: JobFence, asked_at: Instant) -> Self {
         let renewer = Arc::new(Renewer {
-            jobs: Arc::clone(jobs),
+            jobs: Arc::clone(&ports.jobs),
+            journal: Arc::clone(&ports.journal),
             fence: fence.clone(),
             confirmed_at: Mutex::new(asked_at),
             is_lost: AtomicBool::new(false),
@@ -80,7 +96,9 @@ impl CatalogLease {
     /// `Fenced` if another host took it over; errors of the catalog.
     pub(super) async fn end(&self, status: JobStatus, reason: Option<&str>, at: Timestamp) -> ports::Result<()> {
         self.renewals.abort();
-        let is_stored = self.renewer.jobs.end_lease(&self.fence, status, reason, at).await?;
+        let discovered = self.renewer.discovered().await;
+        let end = LeaseEnd { status, reason: reason.map(str::to_owned), discovered, at };
+        let is_stored = self.renewer.jobs.end_lease(&self.fence, &end).await?;
         if is_stored { Ok(()) } else { Err(lease_lost(self.fence.job_id)) }
     }
 }
@@ -93,6 +111,7 @@ impl Drop for CatalogLease {
 
 struct Renewer {
     jobs: Arc<dyn JobCatalog>,
+    journal: Arc<dyn JobJournal>,
     fence: JobFence,
     /// When the request was sent that the catalog answered last.
     confirmed_at: Mutex<Instant>,
@@ -108,9 +127,15 @@ impl Renewer {
         self.confirmed_at.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= LIFETIME
     }
 
+    /// Files that the journal has of the job; `None` if it cannot say, as before the job is in it.
+    async fn discovered(&self) -> Option<u64> {
+        self.journal.counts(self.fence.job_id).await.ok().map(|counts| counts.discovered)
+    }
+
     async fn renew(&self) -> ports::Result<()> {
+        let discovered = self.discovered().await;
         let asked_at = Instant::now();
-        if self.jobs.renew_lease(&self.fence, LIFETIME).await? {
+        if self.jobs.renew_lease(&self.fence, LIFETIME, discovered).await? {
             *self.confirmed_at.lock().unwrap_or_else(PoisonError::into_inner) = asked_at;
         } else {
             self.is_lost.store(true, Ordering::Release);

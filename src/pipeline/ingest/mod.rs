@@ -52,7 +52,7 @@ pub use context::{IngestPorts, IngestScope};
 pub use dry_run::{DryRunFile, DryRunOutcome, dry_run};
 pub use error::Error;
 pub use input::{GivenInput, GivenInputs, Incomplete, WaitNotice, incomplete, is_stdin, kept_input_path};
-pub use job::{IngestOutcome, IngestRequest, RunEnd, run};
+pub use job::{IngestOutcome, IngestRequest, MissingFiles, RunEnd, run};
 pub use open::JobStart;
 pub use progress::{IngestProgress, ProgressObserver};
 pub use read::FileVersion;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::adopt;
-use super::context::{IngestPorts, IngestScope};
+use super::adopt::{self, ExistingJob};
+use super::context::{IngestPorts, IngestScope, retry};
 use super::error::Error;
 use super::estimate::{self, SourceEstimate};
 use super::free_space::FreeSpaceGuard;
@@ -11,8 +11,8 @@ use super::input::{GivenInput, GivenInputs, HeldInput, JobInputs, JobSpool, Wait
 use super::lease::CatalogLease;
 use super::rules::{FileRules, data_dir_paths};
 use super::spec::JobSpec;
-use mfctl_core::domain::JobId;
-use mfctl_core::domain::job::{InputKind, Job, JobInput, JobStatus};
+use mfctl_core::domain::job::{InputKind, JobInput, JobStatus};
+use mfctl_core::domain::{ImportedLease, JobId, LeaseState, error_chain};
 use mfctl_core::ports::{self, ErrorKind, JobLease, NewJob};
 use mfctl_core::stop::Stop;
 
@@ -31,15 +31,16 @@ pub enum JobStart {
 
 impl JobStart {
     /// The job to resume, if there is one.
-    async fn find(&self, ports: &IngestPorts, scope: &IngestScope) -> Result<Option<ExistingJob>, Error> {
-        let own = |job| ExistingJob { job, is_adopted: false };
+    async fn find(&self, ports: &IngestPorts, scope: &IngestScope, stop: &Stop) -> Result<Option<ExistingJob>, Error> {
         Ok(match self {
             Self::New(_) => None,
-            Self::ResumeOrNew(spec) => ports.journal.unfinished(&scope.tenant, &spec.canonical()?).await?.map(own),
-            Self::Resume(id) | Self::RetryFailed(id) => Some(match ports.journal.job(*id).await? {
-                Some(job) => own(job),
-                None => ExistingJob { job: adopt::find(ports, scope, *id).await?, is_adopted: true },
-            }),
+            Self::ResumeOrNew(spec) => match ports.journal.unfinished(&scope.tenant, &spec.canonical()?).await? {
+                // One that another host finished is not resumed without being named.
+                Some(job) => Some(adopt::find(ports, scope, job.job_id, stop).await?)
+                    .filter(|existing| !(existing.lacks_outcomes && existing.is_finished)),
+                None => None,
+            },
+            Self::Resume(id) | Self::RetryFailed(id) => Some(adopt::find(ports, scope, *id, stop).await?),
         })
     }
 
@@ -52,17 +53,11 @@ impl JobStart {
     }
 }
 
-/// A job that an earlier run worked on.
-struct ExistingJob {
-    job: Job,
-    /// Whether it is another host's, and this journal does not have it yet.
-    is_adopted: bool,
-}
-
 /// A job whose lease this process holds.
 pub(super) struct LeasedJob {
     pub(super) id: JobId,
     pub(super) spec: JobSpec,
+    pub(super) rules: Arc<FileRules>,
     /// Its lists and manifests.
     pub(super) inputs: Arc<JobInputs>,
     /// The estimate of the source, where it was made.
@@ -71,12 +66,23 @@ pub(super) struct LeasedJob {
     pub(super) resumed: bool,
     /// Whether only files that the journal has as planned are processed, without a walk.
     pub(super) skips_walk: bool,
+    /// Files that another host had found, without which the job is not finished; `None` if it was never another host's.
+    pub(super) expected_files: Option<u64>,
     pub(super) lease: Arc<CatalogLease>,
     _journal_lease: Box<dyn JobLease>,
 }
 
-/// The leases of a job, in the journal and in the catalog.
-type Leases = (Box<dyn JobLease>, CatalogLease);
+/// A job whose leases were taken, before anything of this run is in the journal.
+struct TakenJob {
+    new: NewJob,
+    spec: JobSpec,
+    rules: Arc<FileRules>,
+    existing: Option<ExistingJob>,
+    estimate: SourceEstimate,
+    skips_walk: bool,
+    journal_lease: Box<dyn JobLease>,
+    lease: CatalogLease,
+}
 
 /// The inputs of a command: regular files, which are read already, and others, which are read by the run.
 #[derive(Default)]
@@ -104,49 +110,96 @@ pub(super) async fn open(
     if let JobStart::ResumeOrNew(spec) | JobStart::New(spec) = &mut start {
         ready.held.iter().for_each(|(kind, held)| spec.set_digest(*kind, held.sha256));
     }
-    let journal = ports.journal.as_ref();
-    let existing = start.find(ports, scope).await?;
-    let retry = matches!(start, JobStart::RetryFailed(_));
+    let mut taken = take(ports, &start, &mut ready, reader).await;
+    // Another host ran the job and ended while this one compared its files: what it recorded is compared as well.
+    if let Err(Error::HeldElsewhere { lease: Some(lease), .. }) = &taken
+        && lease.state != LeaseState::Held
+    {
+        taken = take(ports, &start, &mut ready, reader).await;
+    }
+    let taken = taken?;
+    let takes_rest = matches!(start, JobStart::Resume(_));
+    let spool = JobSpool { data_dir: scope.data_dir.clone(), job: taken.new.job_id, free_space: guard, takes_rest };
+    let begun = async {
+        begin(ports, &taken, matches!(start, JobStart::RetryFailed(_)), stop).await?;
+        keep(ports, ready, spool, stop, notice.clone()).await
+    };
+    let inputs = match begun.await {
+        Ok(inputs) => inputs,
+        Err(error) => {
+            give_up(ports, &taken, &error).await;
+            return Err(error);
+        }
+    };
+    Ok(LeasedJob {
+        id: taken.new.job_id,
+        spec: taken.spec,
+        rules: taken.rules,
+        inputs: Arc::new(inputs),
+        estimate: taken.estimate,
+        resumed: taken.existing.is_some(),
+        skips_walk: taken.skips_walk,
+        expected_files: taken.existing.and_then(|existing| existing.expected_files),
+        lease: Arc::new(taken.lease),
+        _journal_lease: taken.journal_lease,
+    })
+}
+
+/// Finds the job, checks that this host can run it, and takes its leases.
+async fn take(
+    ports: &IngestPorts,
+    start: &JobStart,
+    ready: &mut ReadyInputs,
+    reader: InputReader<'_>,
+) -> Result<TakenJob, Error> {
+    let InputReader { scope, guard, stop, .. } = reader;
+    let existing = start.find(ports, scope, stop).await?;
     let spec = start.spec(existing.as_ref())?;
+    let rules = Arc::new(FileRules::new(spec.clone(), data_dir_paths(&scope.data_dir))?);
     let kept = match &existing {
-        Some(ExistingJob { job, is_adopted: false }) => journal.inputs(job.job_id).await?,
+        Some(ExistingJob { job, is_journalled: true, .. }) => ports.journal.inputs(job.job_id).await?,
         _ => Vec::new(),
     };
-    if let Some(ExistingJob { job, is_adopted }) = &existing {
+    if let Some(ExistingJob { job, lacks_outcomes, .. }) = &existing {
         if matches!(start, JobStart::Resume(_)) {
-            refuse_unwanted(job.job_id, &spec, &kept, &ready)?;
+            refuse_unwanted(job.job_id, &spec, &kept, ready)?;
         }
-        reader.hold_unkept(&mut ready, &spec, &kept).await?;
-        if *is_adopted {
-            adopt::check_source(ports, job, &spec, &ready.held, stop).await?;
+        reader.hold_unkept(ready, &spec, &kept).await?;
+        if *lacks_outcomes {
+            adopt::check_source(ports, job, &spec, &ready.held, &kept, stop).await?;
         }
     }
     // A job whose walk did not end is resumed as a whole, its failed files among the others.
-    let skips_walk = retry && existing.as_ref().is_some_and(|existing| existing.job.walk_complete);
-    let estimate = if skips_walk {
-        SourceEstimate::default()
-    } else {
-        estimate(&spec, existing.as_ref().map(|existing| existing.job.job_id), kept, &ready.held, scope, stop).await?
+    let has_all_files = |existing: &ExistingJob| existing.job.walk_complete && !existing.lacks_outcomes;
+    let skips_walk = matches!(start, JobStart::RetryFailed(_)) && existing.as_ref().is_some_and(has_all_files);
+    let job = existing.as_ref().map(|existing| existing.job.job_id);
+    let estimate = match skips_walk {
+        true => SourceEstimate::default(),
+        false => estimate(&rules, job, kept, &ready.held, scope, stop).await?,
     };
     estimate::require(ports.objects.as_ref(), guard, estimate).await?;
-    let resumed = existing.is_some();
-    let (id, (journal_lease, lease)) = match existing {
-        Some(existing) => (existing.job.job_id, resume(ports, scope, &existing, retry, stop).await?),
-        None => create(ports, scope, &spec, stop).await?,
+    let new = match &existing {
+        Some(ExistingJob { job, .. }) => NewJob {
+            job_id: job.job_id,
+            tenant: job.tenant.clone(),
+            actor: job.actor.clone(),
+            host: scope.host.clone(),
+            spec: job.spec.clone(),
+            at: job.started_at,
+        },
+        None => NewJob {
+            job_id: JobId::fresh(),
+            tenant: scope.tenant.clone(),
+            actor: scope.actor.clone(),
+            host: scope.host.clone(),
+            spec: spec.canonical()?,
+            at: ports.clock.now(),
+        },
     };
-    let takes_rest = matches!(start, JobStart::Resume(_));
-    let spool = JobSpool { data_dir: scope.data_dir.clone(), job: id, free_space: guard, takes_rest };
-    let inputs = keep(ports, ready, spool, stop, notice).await?;
-    Ok(LeasedJob {
-        id,
-        spec,
-        inputs: Arc::new(inputs),
-        estimate,
-        resumed,
-        skips_walk,
-        lease: Arc::new(lease),
-        _journal_lease: journal_lease,
-    })
+    let journal_lease = ports.journal.lease(new.job_id).await?;
+    let epoch = existing.as_ref().and_then(|existing| existing.epoch);
+    let lease = CatalogLease::take(ports, new.clone(), epoch, stop).await?;
+    Ok(TakenJob { new, spec, rules, existing, estimate, skips_walk, journal_lease, lease })
 }
 
 /// Reads inputs that are regular files before it is known which job they belong to.
@@ -214,14 +267,14 @@ fn refuse_unwanted(job: JobId, spec: &JobSpec, kept: &[JobInput], ready: &ReadyI
 }
 
 async fn estimate(
-    spec: &JobSpec,
+    rules: &Arc<FileRules>,
     job: Option<JobId>,
     kept: Vec<JobInput>,
     held: &[(InputKind, HeldInput)],
     scope: &IngestScope,
     stop: &Stop,
 ) -> Result<SourceEstimate, Error> {
-    let rules = FileRules::new(spec.clone(), data_dir_paths(&scope.data_dir))?;
+    let rules = Arc::clone(rules);
     let mut inputs = job.map_or_else(JobInputs::default, |job| JobInputs::kept(&scope.data_dir, job, kept));
     for (kind, held) in held {
         if !inputs.ended(*kind) {
@@ -267,52 +320,45 @@ async fn keep(
     Ok(inputs)
 }
 
-async fn resume(
-    ports: &IngestPorts,
-    scope: &IngestScope,
-    ExistingJob { job, is_adopted }: &ExistingJob,
-    retry: bool,
-    stop: &Stop,
-) -> Result<Leases, Error> {
-    let id = job.job_id;
-    let new = NewJob {
-        job_id: id,
-        tenant: job.tenant.clone(),
-        actor: job.actor.clone(),
-        host: scope.host.clone(),
-        spec: job.spec.clone(),
-        at: job.started_at,
+/// Records in the journal that the job runs, and what other hosts ingested of it.
+async fn begin(ports: &IngestPorts, taken: &TakenJob, retries: bool, stop: &Stop) -> Result<(), Error> {
+    let journal = ports.journal.as_ref();
+    let id = taken.new.job_id;
+    let begin = || async {
+        // The answer to an earlier attempt may have been lost.
+        match journal.job(id).await? {
+            Some(_) => Ok(()),
+            None => journal.begin(taken.new.clone()).await,
+        }
     };
-    let journal_lease = ports.journal.lease(id).await?;
-    let lease = CatalogLease::take(ports, new.clone(), stop).await?;
-    if *is_adopted {
-        ports.journal.begin(new).await?;
-        adopt::record_ingested(ports, job).await?;
+    retry(stop, begin).await?;
+    if taken.existing.as_ref().is_some_and(|existing| existing.lacks_outcomes) {
+        adopt::record_ingested(ports, &taken.new, stop).await?;
     }
-    ports.journal.set_status(id, JobStatus::Running, None, ports.clock.now()).await?;
-    let retried = if retry { ports.journal.retry_failed(id, ports.clock.now()).await? } else { 0 };
-    tracing::debug!(job = %id, again = retried, "resumed");
-    Ok((journal_lease, lease))
+    let expected_files = taken.existing.as_ref().and_then(|existing| existing.expected_files);
+    let imported = ImportedLease { epoch: taken.lease.fence().epoch, expected_files };
+    retry(stop, || journal.set_imported_lease(id, imported)).await?;
+    if taken.existing.is_some() {
+        let now = ports.clock.now();
+        retry(stop, || journal.set_status(id, JobStatus::Running, None, now)).await?;
+        let again = if retries { retry(stop, || journal.retry_failed(id, now)).await? } else { 0 };
+        tracing::debug!(job = %id, again, "resumed");
+    }
+    Ok(())
 }
 
-async fn create(
-    ports: &IngestPorts,
-    scope: &IngestScope,
-    spec: &JobSpec,
-    stop: &Stop,
-) -> Result<(JobId, Leases), Error> {
-    let job_id = JobId::fresh();
-    // The leases are taken first: without them, the job would look like one whose process died.
-    let journal_lease = ports.journal.lease(job_id).await?;
-    let new = NewJob {
-        job_id,
-        tenant: scope.tenant.clone(),
-        actor: scope.actor.clone(),
-        host: scope.host.clone(),
-        spec: spec.canonical()?,
-        at: ports.clock.now(),
-    };
-    let lease = CatalogLease::take(ports, new.clone(), stop).await?;
-    ports.journal.begin(new).await?;
-    Ok((job_id, (journal_lease, lease)))
+/// Gives up the lease of a job that could not begin, and records why.
+async fn give_up(ports: &IngestPorts, taken: &TakenJob, error: &Error) {
+    let id = taken.new.job_id;
+    let reason = error_chain(error);
+    let now = ports.clock.now();
+    if let Err(error) = taken.lease.end(JobStatus::Interrupted, Some(&reason), now).await {
+        tracing::warn!(job = %id, error = error.full(), "the job's lease was not given up");
+    }
+    match ports.journal.set_status(id, JobStatus::Interrupted, Some(&reason), now).await {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            tracing::warn!(job = %id, error = error.full(), "the job was not recorded as interrupted");
+        }
+        _ => {}
+    }
 }

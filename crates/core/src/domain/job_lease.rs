@@ -75,6 +75,24 @@ pub fn take(stored: Option<&StoredLease>, owner: &str, replaces: Option<JobEpoch
     (is_repeated || is_free).then_some(next)
 }
 
+/// What a journal has of the outcomes that were recorded under a job's leases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImportedLease {
+    /// The journal has the outcomes of this epoch and of those before it.
+    pub epoch: JobEpoch,
+    /// Files that another host had found, which this one has to find before the job is finished; `None` if the job was
+    /// never another host's.
+    pub expected_files: Option<u64>,
+}
+
+/// Whether a journal of this owner has every outcome that was recorded under a job's leases. A lease that the owner took
+/// from the epoch that it knows has no other holder in between: its process died before the journal was written.
+#[must_use]
+pub fn is_imported(stored: &StoredLease, owner: &str, imported: Option<JobEpoch>) -> bool {
+    let known = imported.map_or(0, |epoch| epoch.0);
+    stored.epoch.0 == known || (stored.owner == owner && stored.epoch.0 == known + 1)
+}
+
 /// What a holder names in its writes: they are refused once another epoch is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobFence {
@@ -84,6 +102,14 @@ pub struct JobFence {
     pub tenant: Tenant,
     /// Epoch of the holder.
     pub epoch: JobEpoch,
+}
+
+impl JobFence {
+    /// Whether it fences this job of this tenant.
+    #[must_use]
+    pub fn covers(&self, job: JobId, tenant: &Tenant) -> bool {
+        self.job_id == job && self.tenant == *tenant
+    }
 }
 
 /// What the holders of a job's lease recorded of it.
@@ -106,6 +132,8 @@ pub struct JobRecord {
     /// End time, once it is finished.
     #[schemars(with = "Option<String>")]
     pub finished_at: Option<Timestamp>,
+    /// Files that its holders had found when they last renewed or ended the lease; `None` if no holder said so.
+    pub discovered: Option<u64>,
     /// The lease.
     pub lease: StoredLease,
 }
@@ -189,6 +217,17 @@ mod tests {
         assert_eq!(take(Some(&held), "a", Some(JobEpoch(1))), None, "late");
         assert_eq!(take(Some(&lease("a", 3, LeaseState::Ended)), "a", Some(JobEpoch(2))), None, "late, after its end");
         assert_eq!(take(Some(&lease("a", 3, LeaseState::Expired)), "b", None), None, "late");
+    }
+
+    #[test]
+    fn outcomes_are_imported_unless_another_holder_was_in_between() {
+        let seen = Some(JobEpoch(3));
+        let ended = |owner, epoch| lease(owner, epoch, LeaseState::Ended);
+        assert!(is_imported(&ended("b", 3), "a", seen), "imported already");
+        assert!(is_imported(&ended("a", 4), "a", seen), "taken by the owner itself");
+        assert!(!is_imported(&ended("b", 4), "a", seen));
+        assert!(!is_imported(&ended("a", 5), "a", seen), "another may have had epoch 4");
+        assert!(is_imported(&ended("a", 1), "a", None) && !is_imported(&ended("b", 1), "a", None));
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub use config_key::ConfigKey;
 pub use error_chain::error_chain;
 pub use ids::{AssetId, EventId, IdPrefix, JobId, ParseIdError, Revision, Sha256};
 pub use jiff::Timestamp;
-pub use job_lease::{JobEpoch, JobFence, LeaseState, OutcomeCounts};
+pub use job_lease::{ImportedLease, JobEpoch, JobFence, LeaseState, OutcomeCounts};
 pub use media_type::{InvalidMediaType, MediaTypePattern};
 pub use name_glob::{InvalidNameGlob, NameGlob};
 pub use names::{BucketName, EnvName, GroupName, InvalidName, ObjectKey, ObjectRef, Tenant, TopicId, TopicName};

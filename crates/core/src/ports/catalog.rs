@@ -338,9 +338,9 @@ pub trait Catalog: Send + Sync {
     /// Marks the events of these assets as acknowledged, each only at this revision.
     async fn mark_published(&self, assets: &[(AssetId, Revision)], at: Timestamp) -> Result<()>;
 
-    /// Records the outcomes of files; the last one of a (job, path) stands. With a fence, all are of its job, and they
-    /// are `Fenced`, and nothing is recorded, if its epoch is not the stored one. Without one they are recorded as by a
-    /// release that has no leases.
+    /// Records the outcomes of files; the last one of a (job, path) stands. With a fence, those of another job or tenant
+    /// than its own are left out, and all are `Fenced`, and nothing is recorded, if its epoch is not the stored one.
+    /// Without one they are recorded as by a release that has no leases.
     async fn record_outcomes(&self, fence: Option<&JobFence>, outcomes: Vec<JobOutcome>) -> Result<()>;
 
     /// Mints epochs for partitions that a member was assigned, by the rule of [`crate::domain::claim::mint`]. One answer for each request, in

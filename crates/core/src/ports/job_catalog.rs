@@ -25,6 +25,19 @@ pub struct LeaseRequest {
     pub lifetime: Duration,
 }
 
+/// How the run of a holder ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseEnd {
+    /// Status of the job.
+    pub status: JobStatus,
+    /// Why it was interrupted.
+    pub reason: Option<String>,
+    /// Files that the holder has found; recorded if it says so and they are more than before.
+    pub discovered: Option<u64>,
+    /// When the run ended.
+    pub at: Timestamp,
+}
+
 /// The answer to a request for a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaseAnswer {
@@ -59,13 +72,12 @@ pub trait JobCatalog: Send + Sync {
     /// Takes the lease of a job, whose status becomes `running`.
     async fn take_lease(&self, request: LeaseRequest) -> Result<LeaseAnswer>;
 
-    /// Lets the lease expire `lifetime` from now. Returns whether the epoch is the stored one and the lease was not
-    /// given up.
-    async fn renew_lease(&self, fence: &JobFence, lifetime: Duration) -> Result<bool>;
+    /// Lets the lease expire `lifetime` from now, and records how many files the holder has found, if it says so and
+    /// they are more than before. Returns whether the epoch is the stored one and the lease was not given up.
+    async fn renew_lease(&self, fence: &JobFence, lifetime: Duration, discovered: Option<u64>) -> Result<bool>;
 
     /// Gives the lease up and records how the run ended. Returns whether the epoch is the stored one.
-    async fn end_lease(&self, fence: &JobFence, status: JobStatus, reason: Option<&str>, at: Timestamp)
-    -> Result<bool>;
+    async fn end_lease(&self, fence: &JobFence, end: &LeaseEnd) -> Result<bool>;
 
     /// A job of the tenant; `None` if the catalog does not have it.
     async fn job(&self, tenant: &Tenant, job: JobId) -> Result<Option<CatalogJob>>;

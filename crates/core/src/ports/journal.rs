@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{CursorPage, Result};
 use crate::domain::job::{FileRefusal, FileStep, InputKind, Job, JobCounts, JobInput, JobStatus, JournalFile};
-use crate::domain::{AssetId, EventId, JobId, ObjectKey, Sha256, SourcePath, Tenant};
+use crate::domain::{AssetId, EventId, ImportedLease, JobId, ObjectKey, Sha256, SourcePath, Tenant};
 
 /// An ingest job to be created.
 #[derive(Debug, Clone)]
@@ -106,6 +106,12 @@ pub trait JobJournal: Send + Sync {
 
     /// Sets a job's status; `finished` also sets its end time.
     async fn set_status(&self, job: JobId, status: JobStatus, reason: Option<&str>, at: Timestamp) -> Result<()>;
+
+    /// What the journal has of the outcomes that were recorded under a job's leases; `None` before it was set.
+    async fn imported_lease(&self, job: JobId) -> Result<Option<ImportedLease>>;
+
+    /// Sets what the journal has of the outcomes that were recorded under a job's leases.
+    async fn set_imported_lease(&self, job: JobId, imported: ImportedLease) -> Result<()>;
 
     /// Records that the walk is complete.
     async fn set_walk_complete(&self, job: JobId, at: Timestamp) -> Result<()>;

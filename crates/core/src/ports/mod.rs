@@ -40,7 +40,7 @@ pub use event_log::{
     GroupDescription, GroupMember, HiddenRecords, PartitionOffsets, PartitionProgress, Poll, RetentionReport,
     Subscription, TopicDescription, TopicSpec, TransactionalProducer,
 };
-pub use job_catalog::{JobCatalog, LeaseAnswer, LeaseRequest, OutcomeCountsPage, lease_lost};
+pub use job_catalog::{JobCatalog, LeaseAnswer, LeaseEnd, LeaseRequest, OutcomeCountsPage, lease_lost};
 pub use journal::{FileUpdate, JobFilter, JobJournal, JobLease, NewJob, PlannedFile};
 pub use migrations::{ClaimFence, Migration, Migrations};
 pub use objects::{

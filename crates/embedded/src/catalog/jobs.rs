@@ -13,11 +13,13 @@ use crate::sql::{self, RowReader};
 use mfctl_core::domain::job::{FileOutcome, JobOutcome, JobStatus};
 use mfctl_core::domain::job_lease::{self, CatalogJob, JobRecord, OutcomeCounts, StoredLease};
 use mfctl_core::domain::{JobEpoch, JobFence, JobId, LeaseState, Tenant};
-use mfctl_core::ports::{CursorPage, JobCatalog, LeaseAnswer, LeaseRequest, OutcomeCountsPage, Result, lease_lost};
+use mfctl_core::ports::{
+    CursorPage, JobCatalog, LeaseAnswer, LeaseEnd, LeaseRequest, OutcomeCountsPage, Result, lease_lost,
+};
 
 /// The columns that [`job`] reads, in its order.
 const COLUMNS: &str = "SELECT tenant, job_id, recorded_at, lease_epoch, lease_owner, lease_host, lease_taken_at, \
-    lease_expires_at, actor, spec, status, reason, started_at, updated_at, finished_at FROM media_jobs";
+    lease_expires_at, actor, spec, status, reason, started_at, updated_at, finished_at, discovered FROM media_jobs";
 
 #[async_trait]
 impl JobCatalog for SqliteCatalog {
@@ -25,21 +27,15 @@ impl JobCatalog for SqliteCatalog {
         self.db.write("take a job's lease", move |tx| take_lease(tx, &request)).await
     }
 
-    async fn renew_lease(&self, fence: &JobFence, lifetime: Duration) -> Result<bool> {
+    async fn renew_lease(&self, fence: &JobFence, lifetime: Duration, discovered: Option<u64>) -> Result<bool> {
         let fence = fence.clone();
-        self.db.write("renew a job's lease", move |tx| renew_lease(tx, &fence, lifetime)).await
+        self.db.write("renew a job's lease", move |tx| renew_lease(tx, &fence, lifetime, discovered)).await
     }
 
-    async fn end_lease(
-        &self,
-        fence: &JobFence,
-        status: JobStatus,
-        reason: Option<&str>,
-        at: Timestamp,
-    ) -> Result<bool> {
+    async fn end_lease(&self, fence: &JobFence, end: &LeaseEnd) -> Result<bool> {
         let fence = fence.clone();
-        let reason = reason.map(str::to_owned);
-        self.db.write("end a job's lease", move |tx| end_lease(tx, &fence, status, reason.as_deref(), at)).await
+        let end = end.clone();
+        self.db.write("end a job's lease", move |tx| end_lease(tx, &fence, &end)).await
     }
 
     async fn job(&self, tenant: &Tenant, job: JobId) -> Result<Option<CatalogJob>> {
@@ -103,37 +99,33 @@ fn take_lease(tx: &Connection, request: &LeaseRequest) -> Result<LeaseAnswer> {
     Ok(LeaseAnswer::Taken(epoch))
 }
 
-fn renew_lease(tx: &Connection, fence: &JobFence, lifetime: Duration) -> Result<bool> {
+fn renew_lease(tx: &Connection, fence: &JobFence, lifetime: Duration, discovered: Option<u64>) -> Result<bool> {
     let renewed = tx
         .prepare_cached(
-            "UPDATE media_jobs SET lease_expires_at = ?4
+            "UPDATE media_jobs SET lease_expires_at = ?4, discovered = coalesce(max(discovered, ?5), discovered, ?5)
              WHERE tenant = ?1 AND job_id = ?2 AND lease_epoch = ?3 AND lease_expires_at IS NOT NULL",
         )
         .and_then(|mut update| {
             let expires_at = sql::time(expiry(Timestamp::now(), lifetime));
-            update.execute(params![fence.tenant.as_str(), fence.job_id.0.as_bytes(), fence.epoch.0, expires_at])
+            let (tenant, job) = (fence.tenant.as_str(), fence.job_id.0.as_bytes());
+            update.execute(params![tenant, job, fence.epoch.0, expires_at, discovered.map(sql::count)])
         })
         .during("renew a job's lease")?;
     Ok(renewed > 0)
 }
 
-fn end_lease(
-    tx: &Connection,
-    fence: &JobFence,
-    status: JobStatus,
-    reason: Option<&str>,
-    at: Timestamp,
-) -> Result<bool> {
+fn end_lease(tx: &Connection, fence: &JobFence, end: &LeaseEnd) -> Result<bool> {
     let ended = tx
         .prepare_cached(
             "UPDATE media_jobs SET status = ?4, reason = ?5, updated_at = ?6, finished_at = iif(?4 = 2, ?6, NULL),
-                 lease_expires_at = NULL
+                 lease_expires_at = NULL, discovered = coalesce(max(discovered, ?7), discovered, ?7)
              WHERE tenant = ?1 AND job_id = ?2 AND lease_epoch = ?3",
         )
         .and_then(|mut update| {
-            let status = sql::variant_index(JobStatus::ALL, &status);
+            let status = sql::variant_index(JobStatus::ALL, &end.status);
             let (tenant, job) = (fence.tenant.as_str(), fence.job_id.0.as_bytes());
-            update.execute(params![tenant, job, fence.epoch.0, status, reason, sql::time(at)])
+            let discovered = end.discovered.map(sql::count);
+            update.execute(params![tenant, job, fence.epoch.0, status, end.reason, sql::time(end.at), discovered])
         })
         .during("end a job's lease")?;
     Ok(ended > 0)
@@ -213,6 +205,7 @@ fn record(columns: &mut RowReader<'_>, epoch: JobEpoch, now: Timestamp) -> rusql
         started_at: columns.time()?,
         updated_at: columns.time()?,
         finished_at: columns.maybe_time()?,
+        discovered: columns.maybe_count()?,
         lease,
     })
 }

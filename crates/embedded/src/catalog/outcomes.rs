@@ -27,7 +27,8 @@ pub(super) fn record_outcomes(tx: &Connection, fence: Option<&JobFence>, outcome
                  refusal_reason = excluded.refusal_reason, at = excluded.at",
         )
         .during(what)?;
-    for row in outcomes {
+    let is_fenced = |row: &&JobOutcome| fence.is_none_or(|fence| fence.covers(row.job_id, &row.tenant));
+    for row in outcomes.iter().filter(is_fenced) {
         upsert
             .execute(params![
                 row.tenant.as_str(),

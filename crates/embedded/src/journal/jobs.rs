@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::db::SqlContext;
 use crate::sql::{self, RowReader};
 use mfctl_core::domain::job::{FileStep, Job, JobCounts, JobStatus};
-use mfctl_core::domain::{JobId, Tenant};
+use mfctl_core::domain::{ImportedLease, JobEpoch, JobId, Tenant};
 use mfctl_core::ports::{CursorPage, Error, ErrorKind, NewJob, Result};
 
 const COLUMNS: &str = "SELECT job_id, tenant, status, reason, actor, host, spec, started_at, updated_at, finished_at, \
@@ -91,6 +91,32 @@ pub(super) fn set_status(
             update.execute(params![job.0.as_bytes(), status, reason, sql::time(at)])
         })
         .during("set a job's status")?;
+    if changed == 0 { Err(no_such_job(job)) } else { Ok(()) }
+}
+
+/// See [`mfctl_core::ports::JobJournal::imported_lease`].
+pub(super) fn imported_lease(connection: &Connection, job: JobId) -> Result<Option<ImportedLease>> {
+    let row = connection
+        .prepare_cached("SELECT lease_epoch, expected_files FROM journal_jobs WHERE job_id = ?1")
+        .and_then(|mut select| {
+            let read = |row: &Row<'_>| {
+                let mut columns = RowReader::new(row);
+                let (epoch, expected_files) = (columns.get::<Option<i64>>()?, columns.maybe_count()?);
+                Ok(epoch.map(|epoch| ImportedLease { epoch: JobEpoch(epoch), expected_files }))
+            };
+            select.query_row([job.0.as_bytes()], read).optional()
+        })
+        .during("read a job's imported lease")?;
+    Ok(row.flatten())
+}
+
+pub(super) fn set_imported_lease(tx: &Connection, job: JobId, imported: ImportedLease) -> Result<()> {
+    let changed = tx
+        .prepare_cached("UPDATE journal_jobs SET lease_epoch = ?2, expected_files = ?3 WHERE job_id = ?1")
+        .and_then(|mut update| {
+            update.execute(params![job.0.as_bytes(), imported.epoch.0, imported.expected_files.map(sql::count)])
+        })
+        .during("set a job's imported lease")?;
     if changed == 0 { Err(no_such_job(job)) } else { Ok(()) }
 }
 

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::db::Db;
 use super::sql;
 use mfctl_core::domain::job::{InputKind, Job, JobCounts, JobInput, JobStatus, JournalFile};
-use mfctl_core::domain::{JobId, SourcePath, Tenant};
+use mfctl_core::domain::{ImportedLease, JobId, SourcePath, Tenant};
 use mfctl_core::ports::{CursorPage, FileUpdate, JobFilter, JobJournal, JobLease, NewJob, PlannedFile, Result};
 
 /// The job journal of the embedded profile.
@@ -70,6 +70,14 @@ impl JobJournal for SqliteJournal {
     async fn set_status(&self, job: JobId, status: JobStatus, reason: Option<&str>, at: Timestamp) -> Result<()> {
         let reason = reason.map(str::to_owned);
         self.db.write("set a job's status", move |tx| jobs::set_status(tx, job, status, reason.as_deref(), at)).await
+    }
+
+    async fn imported_lease(&self, job: JobId) -> Result<Option<ImportedLease>> {
+        self.db.read("read a job's imported lease", move |connection| jobs::imported_lease(connection, job)).await
+    }
+
+    async fn set_imported_lease(&self, job: JobId, imported: ImportedLease) -> Result<()> {
+        self.db.write("set a job's imported lease", move |tx| jobs::set_imported_lease(tx, job, imported)).await
     }
 
     async fn set_walk_complete(&self, job: JobId, at: Timestamp) -> Result<()> {

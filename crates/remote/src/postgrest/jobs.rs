@@ -14,7 +14,9 @@ use super::rows::{self, OutcomeRow};
 use mfctl_core::domain::job::{JobOutcome, JobStatus};
 use mfctl_core::domain::job_lease::{CatalogJob, JobRecord, StoredLease};
 use mfctl_core::domain::{JobEpoch, JobFence, JobId, LeaseState, OutcomeCounts, Tenant};
-use mfctl_core::ports::{CursorPage, JobCatalog, LeaseAnswer, LeaseRequest, OutcomeCountsPage, Result, lease_lost};
+use mfctl_core::ports::{
+    CursorPage, JobCatalog, LeaseAnswer, LeaseEnd, LeaseRequest, OutcomeCountsPage, Result, lease_lost,
+};
 
 /// The most jobs of a page: a specification may have many paths.
 const MAX_JOBS: usize = 1_000;
@@ -34,6 +36,7 @@ struct JobRow {
     started_at: Option<Timestamp>,
     updated_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
+    discovered: Option<u64>,
     lease_owner: Option<String>,
     lease_host: Option<String>,
     lease_epoch: Option<i64>,
@@ -58,6 +61,7 @@ impl JobRow {
             started_at: self.started_at?,
             updated_at: self.updated_at?,
             finished_at: self.finished_at,
+            discovered: self.discovered,
             lease: StoredLease {
                 owner: self.lease_owner.clone()?,
                 host: self.lease_host.clone()?,
@@ -118,32 +122,28 @@ impl JobCatalog for PostgrestCatalog {
         })
     }
 
-    async fn renew_lease(&self, fence: &JobFence, lifetime: Duration) -> Result<bool> {
+    async fn renew_lease(&self, fence: &JobFence, lifetime: Duration, discovered: Option<u64>) -> Result<bool> {
         let body = json!({
             "tenant": fence.tenant,
             "job_id": fence.job_id,
             "epoch": fence.epoch,
             "lifetime_ms": milliseconds(lifetime),
+            "discovered": discovered,
         });
         let answer: FenceAnswer =
             self.client.call("renew a job's lease", "rpc/renew_job_lease", rows::json(&body)?).await?;
         Ok(answer.is_stored)
     }
 
-    async fn end_lease(
-        &self,
-        fence: &JobFence,
-        status: JobStatus,
-        reason: Option<&str>,
-        at: Timestamp,
-    ) -> Result<bool> {
+    async fn end_lease(&self, fence: &JobFence, end: &LeaseEnd) -> Result<bool> {
         let body = json!({
             "tenant": fence.tenant,
             "job_id": fence.job_id,
             "epoch": fence.epoch,
-            "status": status,
-            "reason": reason,
-            "at": rows::time(at),
+            "status": end.status,
+            "reason": end.reason,
+            "discovered": end.discovered,
+            "at": rows::time(end.at),
         });
         let answer: FenceAnswer =
             self.client.call("end a job's lease", "rpc/end_job_lease", rows::json(&body)?).await?;
