@@ -96,8 +96,8 @@ fn adopted(id: JobId, scope: &IngestScope, record: JobRecord) -> Job {
     }
 }
 
-/// Checks that this host has the job's list and manifest, unless its journal keeps them, its roots, and every file that was ingested, with the same
-/// bytes.
+/// Checks that this host has the job's list and manifest, unless its journal keeps them, its roots, and every file that
+/// was ingested, with the same bytes.
 ///
 /// # Errors
 /// [`Error::SourceDiffers`]; [`Error::Stopped`]; errors of the catalog.
