@@ -534,7 +534,8 @@ async fn job_of_an_earlier_version_without_its_list_is_not_safe_until_it_is_give
     let spec = serde_json::json!({
         "roots": [], "list": { "path": null, "nul": false, "base": site.path("") }, "max_size_bytes": 1_000_000,
     });
-    let new = NewJob { job_id, tenant: Tenant::default(), actor: "me".into(), host: "host".into(), spec, at };
+    let tenant = site.on_stack.as_ref().map_or_else(Tenant::default, |platform| Tenant::new(&platform.tenant).unwrap());
+    let new = NewJob { job_id, tenant, actor: "me".into(), host: "host".into(), spec, at };
     ports.journal.begin(new).await.unwrap();
     ports.journal.set_walk_complete(job_id, at).await.unwrap();
     ports.journal.set_status(job_id, JobStatus::Finished, None, at).await.unwrap();
