@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::{Tally, end_of, logged};
-use crate::support::{CommandOutput, Running, Site};
+use super::{Tally, logged};
+use crate::support::{CommandOutput, Running, Site, end_of};
 
 /// Where a command can die.
 const TAKEDOWN_FAILPOINTS: [&str; 5] =

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::background::Wanted;
-use super::{Campaign, NewOffsets, end_of, host_folder, logged};
-use crate::support::{CommandOutput, Running, eventually_within};
+use super::{Campaign, NewOffsets, host_folder, logged};
+use crate::support::{CommandOutput, Running, end_of, eventually_within};
 
 /// How long the uploads or the workers may take to end by themselves.
 const PATIENCE: Duration = Duration::from_secs(900);

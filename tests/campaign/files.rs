@@ -6,7 +6,7 @@ use std::path::Path;
 use image::{ImageFormat, Luma};
 use sha2::{Digest, Sha256};
 
-use crate::support::write_texts;
+use crate::support::{png_checksum, write_texts};
 
 /// The limit of pixels of those workers that dead-letter the large images.
 pub const LOW_PIXEL_LIMIT: u32 = 16_000_000;
@@ -38,7 +38,7 @@ impl FileMaker {
         let mut refused_image = large_image.get_ref().clone();
         // The width in the header, and a checksum of the header that fits.
         refused_image[16..20].copy_from_slice(&2_000_000_u32.to_be_bytes());
-        let sum = crc32(&refused_image[12..29]);
+        let sum = png_checksum(&refused_image[12..29]);
         refused_image[29..33].copy_from_slice(&sum.to_be_bytes());
         Self { rng, large_image: large_image.into_inner(), refused_image }
     }
@@ -83,11 +83,4 @@ fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
 
 fn hexadecimal(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The checksum of a PNG chunk's kind and body.
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0u32, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 })
-    })
 }

@@ -289,12 +289,6 @@ fn logged(mut command: Command, log: &Path) -> Command {
     command
 }
 
-fn end_of(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(80)..].join("\n")
-}
-
 /// A process that is stopped until a time.
 pub struct Paused {
     until: Option<Instant>,

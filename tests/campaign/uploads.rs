@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::files::{FOLDER, FileMaker, Written};
 use super::workers::random_pause;
-use super::{Paused, Tally, end_of, logged};
-use crate::support::{Running, Site};
+use super::{Paused, Tally, logged};
+use crate::support::{Running, Site, end_of};
 
 pub struct Uploads<'a> {
     site: &'a Site,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::files::LOW_PIXEL_LIMIT;
-use super::{Paused, Tally, end_of, logged};
-use crate::support::{Running, Site};
+use super::{Paused, Tally, logged};
+use crate::support::{Running, Site, end_of};
 
 /// Workers of a host.
 const PER_HOST: usize = 2;
@@ -69,7 +69,7 @@ impl<'a> Workers<'a> {
                     tally.add(format!("kill at {failpoint}"));
                     self.workers.swap_remove(index);
                 }
-                (Some(code), _) => panic!("a worker ended by itself with {code}: {}", self.end_of_log()),
+                (Some(code), _) => panic!("a worker ended by itself with {code}: {}", end_of(&self.log())),
             }
         }
         for host in 0..self.folders.len() {
@@ -95,10 +95,6 @@ impl<'a> Workers<'a> {
 
     fn log(&self) -> PathBuf {
         self.site.path("workers.log")
-    }
-
-    fn end_of_log(&self) -> String {
-        end_of(&self.log())
     }
 
     /// Takes a random worker out of the pool; [`Workers::tend`] starts another.
@@ -161,7 +157,7 @@ impl<'a> Workers<'a> {
         });
         // A worker that has just been started does not handle the signal yet.
         let accepted = matches!(code, Some(143 | SIGTERM)) || is_armed && code == Some(-Signal::ABORT.as_raw());
-        assert!(accepted, "a worker that was stopped ended with {code:?}: {}", self.end_of_log());
+        assert!(accepted, "a worker that was stopped ended with {code:?}: {}", end_of(&self.log()));
         tally.add("stopped workers");
     }
 }
@@ -176,7 +172,7 @@ impl Drop for Workers<'_> {
     #[expect(clippy::print_stdout, reason = "shown only where the campaign fails")]
     fn drop(&mut self) {
         if std::thread::panicking() {
-            println!("end of the workers' log:\n{}", self.end_of_log());
+            println!("end of the workers' log:\n{}", end_of(&self.log()));
         }
     }
 }

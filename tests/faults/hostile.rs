@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Running, Site, eventually};
+use crate::support::{Running, Site, eventually, png_checksum};
 
 const GHAZAL: &[u8] = include_bytes!("../../examples/media/fa/ghazal-1.pdf");
 const PHOTO: &[u8] = include_bytes!("../../examples/media/photos/tea-break.jpg");
@@ -50,20 +50,14 @@ fn declared_png(width: u32, height: u32) -> Vec<u8> {
     head.extend_from_slice(&[8, 6, 0, 0, 0]);
     let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\x0d".to_vec();
     png.extend_from_slice(&head);
-    png.extend_from_slice(&crc32(&head).to_be_bytes());
+    png.extend_from_slice(&png_checksum(&head).to_be_bytes());
     for (kind, body) in [(b"IDAT", &[0x78, 0x9c, 0x03, 0, 0, 0, 0, 1][..]), (b"IEND", &[])] {
         let chunk = [&kind[..], body].concat();
         png.extend_from_slice(&(body.len() as u32).to_be_bytes());
         png.extend_from_slice(&chunk);
-        png.extend_from_slice(&crc32(&chunk).to_be_bytes());
+        png.extend_from_slice(&png_checksum(&chunk).to_be_bytes());
     }
     png
-}
-
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0u32, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 })
-    })
 }
 
 /// The page tree's only child is the tree itself.

@@ -312,22 +312,30 @@ fn code_of(status: std::process::ExitStatus) -> i32 {
 }
 
 impl Drop for Running {
+    #[expect(clippy::print_stderr, reason = "only where a test fails")]
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking()
-            && let Some(log) = self.log.as_ref().and_then(|log| std::fs::read_to_string(log).ok())
+            && let Some(log) = &self.log
         {
-            show_end(&log);
+            eprintln!("end of the process's log:\n{}", end_of(log));
         }
     }
 }
 
-/// Prints the end of a process's log.
-#[expect(clippy::print_stderr, reason = "only where a test fails")]
-fn show_end(log: &str) {
-    let lines: Vec<&str> = log.lines().collect();
-    eprintln!("end of the process's log:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+/// The last lines of a file; nothing of a file that does not exist.
+pub fn end_of(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(80)..].join("\n")
+}
+
+/// The checksum of a PNG chunk, over its kind and body.
+pub fn png_checksum(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 })
+    })
 }
 
 /// Waits until a condition holds; fails with `what` when it never does.

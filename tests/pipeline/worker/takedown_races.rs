@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mfctl::ops::takedown::{TakedownOrder, TakedownPorts, TakedownResult};
+use mfctl::ops::takedown::{TakedownOrder, TakedownOutcome, TakedownPorts, TakedownResult};
 use mfctl::pipeline::withdrawal::AssetObjects;
 use mfctl_core::domain::event::{AssetRevoked, EventEnvelope};
 use mfctl_core::domain::names::topics;
 use mfctl_core::domain::{Asset, AssetState, Revision};
 use mfctl_core::events::EventCodec;
-use mfctl_core::ports::{ErrorKind, ObjectStore, PutOptions};
+use mfctl_core::ports::{self, ErrorKind, ObjectStore, PutOptions};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::faulty_objects::{FaultyObjects, ReadCall};
 use super::platform::Platform;
@@ -75,55 +76,60 @@ async fn takedown_deletes_no_original_of_an_asset_lifted_since_it_began() {
     assert_eq!(ended.unwrap_err().kind(), ErrorKind::Conflict);
 }
 
+/// A takedown that is about to delete an original, as a worker leaves it that stores it late.
+struct DelayedTakedown {
+    let_delete: watch::Sender<bool>,
+    takedown: JoinHandle<ports::Result<TakedownOutcome>>,
+}
+
+impl DelayedTakedown {
+    async fn of(platform: &Platform, asset: &Asset) -> Self {
+        let at = AssetObjects::of(asset, &platform.buckets);
+        let ports = ports_on(platform, Arc::clone(&platform.ports.objects));
+        ports.take_down(asset, &order()).await.unwrap();
+        platform.ports.objects.copy(&at.archived, &at.original, &at.content).await.unwrap();
+        let (let_delete, may_delete) = watch::channel(false);
+        let delayed = FaultyObjects::with_delayed_deletes(&platform.ports.objects, may_delete);
+        let late = ports_on(platform, Arc::clone(&delayed) as Arc<dyn ObjectStore>);
+        let row = platform.asset(asset.asset_id).await;
+        let takedown = tokio::spawn(async move { late.take_down(&row, &order()).await });
+        while delayed.deletes() == 0 {
+            tokio::task::yield_now().await;
+        }
+        Self { let_delete, takedown }
+    }
+
+    /// Lets it delete; the asset was lifted meanwhile, which it must notice.
+    async fn meets_a_conflict(self) {
+        self.let_delete.send(true).unwrap();
+        assert_eq!(self.takedown.await.unwrap().unwrap_err().kind(), ErrorKind::Conflict);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn original_deleted_after_a_lift_is_restored_from_the_archive() {
-    let platform = Arc::new(Platform::new().await);
+    let platform = Platform::new().await;
     let asset = persisted(&platform).await;
-    let at = AssetObjects::of(&asset, &platform.buckets);
-    let ports = ports_on(&platform, Arc::clone(&platform.ports.objects));
-    ports.take_down(&asset, &order()).await.unwrap();
-    // As a worker leaves it that stores it late.
-    platform.ports.objects.copy(&at.archived, &at.original, &at.content).await.unwrap();
-    let (let_delete, may_delete) = watch::channel(false);
-    let delayed = FaultyObjects::with_delayed_deletes(&platform.ports.objects, may_delete);
-    let late = ports_on(&platform, Arc::clone(&delayed) as Arc<dyn ObjectStore>);
-    let row = platform.asset(asset.asset_id).await;
-    let takedown = tokio::spawn(async move { late.take_down(&row, &order()).await });
-    while delayed.deletes() == 0 {
-        tokio::task::yield_now().await;
-    }
+    let takedown = DelayedTakedown::of(&platform, &asset).await;
     lift(&platform, &asset).await;
-    let_delete.send(true).unwrap();
-    assert_eq!(takedown.await.unwrap().unwrap_err().kind(), ErrorKind::Conflict);
-    assert!(
-        platform.ports.objects.head(&at.original).await.unwrap().is_some(),
-        "the lifted asset has lost its original"
-    );
+    takedown.meets_a_conflict().await;
+    let original = AssetObjects::of(&asset, &platform.buckets).original;
+    assert!(platform.ports.objects.head(&original).await.unwrap().is_some(), "the lifted asset has lost its original");
 }
 
 /// The asset was lifted, and a worker has copied its original but not recorded it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn original_of_a_lifted_asset_that_is_staged_is_restored_with_its_staged_object() {
-    let platform = Arc::new(Platform::new().await);
+    let platform = Platform::new().await;
     let asset = persisted(&platform).await;
-    let at = AssetObjects::of(&asset, &platform.buckets);
+    let takedown = DelayedTakedown::of(&platform, &asset).await;
     let ports = ports_on(&platform, Arc::clone(&platform.ports.objects));
-    ports.take_down(&asset, &order()).await.unwrap();
-    platform.ports.objects.copy(&at.archived, &at.original, &at.content).await.unwrap();
-    let (let_delete, may_delete) = watch::channel(false);
-    let delayed = FaultyObjects::with_delayed_deletes(&platform.ports.objects, may_delete);
-    let late = ports_on(&platform, Arc::clone(&delayed) as Arc<dyn ObjectStore>);
-    let row = platform.asset(asset.asset_id).await;
-    let takedown = tokio::spawn(async move { late.take_down(&row, &order()).await });
-    while delayed.deletes() == 0 {
-        tokio::task::yield_now().await;
-    }
     ports.lift(&platform.asset(asset.asset_id).await, &order()).await.unwrap();
-    let_delete.send(true).unwrap();
-    assert_eq!(takedown.await.unwrap().unwrap_err().kind(), ErrorKind::Conflict);
-    assert_eq!(platform.asset(asset.asset_id).await.state, AssetState::Staged);
-    let lifted = AssetObjects::of(&platform.asset(asset.asset_id).await, &platform.buckets);
-    for object in [&lifted.original, &lifted.staged] {
+    takedown.meets_a_conflict().await;
+    let lifted = platform.asset(asset.asset_id).await;
+    assert_eq!(lifted.state, AssetState::Staged);
+    let at = AssetObjects::of(&lifted, &platform.buckets);
+    for object in [&at.original, &at.staged] {
         assert!(platform.ports.objects.head(object).await.unwrap().is_some(), "the lifted asset has lost {object}");
     }
 }

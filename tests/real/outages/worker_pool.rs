@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::external_clients::emitted_once_counts;
-use crate::support::{Running, Site, eventually_within};
+use crate::support::{Running, Site, end_of, eventually_within};
 
 /// The worker daemons of a site, which end only when they are stopped.
 pub struct WorkerPool<'a> {
@@ -33,18 +33,11 @@ impl<'a> WorkerPool<'a> {
     pub fn stop_one(&mut self) {
         let worker = self.workers.remove(0);
         worker.signal(Signal::TERM);
-        assert_eq!(worker.code(), 143, "{}", self.end_of_log());
+        assert_eq!(worker.code(), 143, "{}", end_of(&self.log()));
     }
 
     fn log(&self) -> std::path::PathBuf {
         self.site.path("workers.log")
-    }
-
-    /// The end of their log.
-    fn end_of_log(&self) -> String {
-        let text = std::fs::read_to_string(self.log()).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(60)..].join("\n")
     }
 
     /// Starts the upload of a folder with this many files.
@@ -80,14 +73,14 @@ impl<'a> WorkerPool<'a> {
         assert_eq!((count("files"), count("enriched")), (self.files, self.files), "{what}: {report:#}");
         assert_eq!(emitted_once_counts(self.site), (self.files, self.files), "{what}");
         let dead = self.site.json(["dlq", "list"], &[0]);
-        assert_eq!(dead["unresolved"], 0, "{what}: {dead:#}\n{}", self.end_of_log());
+        assert_eq!(dead["unresolved"], 0, "{what}: {dead:#}\n{}", end_of(&self.log()));
     }
 }
 
 impl Drop for WorkerPool<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            report(&format!("end of the workers' log:\n{}", self.end_of_log()));
+            report(&format!("end of the workers' log:\n{}", end_of(&self.log())));
         }
     }
 }
