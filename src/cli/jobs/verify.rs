@@ -11,7 +11,7 @@ use crate::cli::context::{Connected, Context};
 use crate::cli::failure::{Failure, Result};
 use crate::cli::ids;
 use crate::cli::nul_names::NulNames;
-use crate::cli::output::{Cell, Column, ListItem, ProgressPosition, Tone, humane};
+use crate::cli::output::{Cell, Column, List, ListItem, ProgressPosition, Tone, humane};
 use crate::cli::signals;
 use crate::ops::jobs::{FoundJob, KnownJob};
 use crate::ops::target::DataDirMode;
@@ -19,6 +19,7 @@ use crate::ops::verify::{StoredReport, VerifyOptions, VerifyProblem, VerifyRepor
 use mfctl_core::domain::job::JobStatus;
 use mfctl_core::domain::job_lease::CatalogJob;
 use mfctl_core::domain::{IdPrefix, JobId};
+use mfctl_core::ports;
 
 /// Arguments of `mfctl jobs verify`.
 #[derive(Debug, ClapArgs)]
@@ -96,27 +97,12 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         FoundJob { job: KnownJob::Own(job, _), .. } => *job,
         FoundJob { job: KnownJob::Elsewhere(job), .. } => return verify_elsewhere(cx, &connected, &job).await,
     };
-    let stop = cx.stop()?;
-    let bar = cx.out().progress("verify", "files");
-    let mut list = cx.out().list::<VerifyProblem>("problems");
-    let mut print_failure = None;
-    let on_problem = |problem: VerifyProblem| {
-        if print_failure.is_none() {
-            print_failure = list.push(&problem).err();
-        }
-    };
-    let on_progress = |done| bar.set(&ProgressPosition { done, ..ProgressPosition::default() });
     let options = VerifyOptions { deep: args.deep };
     let data_dir = connected.target.data_dir.clone();
-    let verification = verify(&connected.ports, &connected.buckets, &job, data_dir, options, on_problem, on_progress);
-    let report: VerifyReport = tokio::select! {
-        report = verification => report?,
-        reason = stop.wait() => return Err(signals::stopped(reason, "the verification was stopped; it changes nothing")),
-    };
-    bar.finish();
-    if let Some(failure) = print_failure {
-        return Err(failure);
-    }
+    let (report, list): (VerifyReport, _) = list_problems(cx, async |found, progress| {
+        verify(&connected.ports, &connected.buckets, &job, data_dir, options, found, progress).await
+    })
+    .await?;
     let problem_count = report.problems + report.not_in_job;
     if problem_count == 0 && cx.out().options().format.is_table() {
         drop(list);
@@ -169,28 +155,39 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     Ok(())
 }
 
-/// Verifies the reported files of a job of another host. Its sources are unknown here, so it never succeeds.
-async fn verify_elsewhere(cx: &Context, connected: &Connected, job: &CatalogJob) -> Result<()> {
-    let id = job.job_id;
+/// Runs a verification and lists each problem when it is found. Returns its report, and the list without its end.
+async fn list_problems<'a, R>(
+    cx: &'a Context,
+    verification: impl AsyncFnOnce(&mut dyn FnMut(VerifyProblem), &dyn Fn(u64)) -> ports::Result<R>,
+) -> Result<(R, List<'a, VerifyProblem>)> {
     let stop = cx.stop()?;
     let bar = cx.out().progress("verify", "files");
     let mut list = cx.out().list::<VerifyProblem>("problems");
     let mut print_failure = None;
-    let on_problem = |problem: VerifyProblem| {
+    let mut found = |problem: VerifyProblem| {
         if print_failure.is_none() {
             print_failure = list.push(&problem).err();
         }
     };
-    let on_progress = |done| bar.set(&ProgressPosition { done, ..ProgressPosition::default() });
-    let verification = verify_outcomes(&connected.ports, &connected.buckets, id, on_problem, on_progress);
-    let report: StoredReport = tokio::select! {
-        report = verification => report?,
+    let progress = |done| bar.set(&ProgressPosition { done, ..ProgressPosition::default() });
+    let report = tokio::select! {
+        report = verification(&mut found, &progress) => report?,
         reason = stop.wait() => return Err(signals::stopped(reason, "the verification was stopped; it changes nothing")),
     };
     bar.finish();
-    if let Some(failure) = print_failure {
-        return Err(failure);
+    match print_failure {
+        Some(failure) => Err(failure),
+        None => Ok((report, list)),
     }
+}
+
+/// Verifies the reported files of a job of another host. Its sources are unknown here, so it never succeeds.
+async fn verify_elsewhere(cx: &Context, connected: &Connected, job: &CatalogJob) -> Result<()> {
+    let id = job.job_id;
+    let (report, list): (StoredReport, _) = list_problems(cx, async |found, progress| {
+        verify_outcomes(&connected.ports, &connected.buckets, id, found, progress).await
+    })
+    .await?;
     let host = job.record.as_ref().map(|record| record.lease.host.clone());
     if report.problems == 0 && cx.out().options().format.is_table() {
         drop(list);
