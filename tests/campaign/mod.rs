@@ -4,6 +4,7 @@
 mod background;
 mod checks;
 mod files;
+mod pause;
 mod uploads;
 mod workers;
 
@@ -18,10 +19,13 @@ use self::background::Background;
 use self::files::FileMaker;
 use self::uploads::Uploads;
 use self::workers::Workers;
-use crate::support::{Running, Site, env_number, seed};
+use crate::support::{Site, end_of, env_number, seed};
 
 /// The header of a record that a redrive has sent.
 pub const REDRIVE_HEADER: &str = "mfctl.redrive";
+
+/// The files with the stderr of the campaign's processes.
+const LOGS: [&str; 4] = ["operators.log", "uploads.log", "workers.log", "drain.log"];
 
 /// What the campaign needs from an installation beside `mfctl`. Nothing of it uses mfctl's code.
 pub trait Installation {
@@ -164,9 +168,31 @@ impl<'a> Campaign<'a> {
             moved: BTreeSet::new(),
             rng,
         };
-        campaign.break_things();
-        campaign.settle();
-        campaign.check();
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            campaign.break_things();
+            campaign.settle();
+            campaign.check();
+        }));
+        if let Err(cause) = ended {
+            campaign.explain(&*cause);
+            std::panic::resume_unwind(cause);
+        }
+    }
+
+    /// Prints the ends of the logs, and then once more why the campaign failed: of a long output only the end may be kept.
+    #[expect(clippy::print_stdout, reason = "shown only where the campaign fails")]
+    fn explain(&self, cause: &dyn std::any::Any) {
+        for log in LOGS {
+            println!("end of {log}:\n{}\n", end_of(&self.installation.site().path(log)));
+        }
+        let text = cause.downcast_ref::<String>().map(String::as_str).or_else(|| cause.downcast_ref::<&str>().copied());
+        let elapsed = self.began.elapsed().as_secs_f64();
+        println!(
+            "the campaign of MFCTL_SEED={} failed after {elapsed:.1} s and {} faults: {}",
+            self.seed,
+            self.tally.faults(),
+            text.unwrap_or("the cause is not a text")
+        );
     }
 
     fn break_things(&mut self) {
@@ -181,7 +207,7 @@ impl<'a> Campaign<'a> {
         }
     }
 
-    /// Starts what is due, continues what was paused for long enough, and fails if a process ended by itself.
+    /// Starts what is due, and fails if a process ended by itself.
     fn tend(&mut self) {
         self.workers.tend(&mut self.rng, &mut self.tally);
         // The files are spread over the whole campaign.
@@ -287,35 +313,4 @@ fn logged(mut command: Command, log: &Path) -> Command {
     let file = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
     command.stdout(Stdio::null()).stderr(file);
     command
-}
-
-/// A process that is stopped until a time.
-pub struct Paused {
-    until: Option<Instant>,
-}
-
-impl Paused {
-    fn no() -> Self {
-        Self { until: None }
-    }
-
-    fn stop(&mut self, process: &Running, duration: Duration) {
-        process.signal(rustix::process::Signal::STOP);
-        self.until = Some(Instant::now() + duration);
-    }
-
-    fn is_paused(&self) -> bool {
-        self.until.is_some()
-    }
-
-    fn continue_when_due(&mut self, process: &Running) {
-        if self.until.is_some_and(|until| Instant::now() >= until) {
-            self.continue_now(process);
-        }
-    }
-
-    fn continue_now(&mut self, process: &Running) {
-        process.signal(rustix::process::Signal::CONT);
-        self.until = None;
-    }
 }

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::files::{FOLDER, FileMaker, Written};
+use super::pause::Pause;
 use super::workers::random_pause;
-use super::{Paused, Tally, logged};
+use super::{Tally, logged};
 use crate::support::{Running, Site, end_of};
 
 pub struct Uploads<'a> {
@@ -23,7 +24,7 @@ pub struct Uploads<'a> {
 struct Upload {
     folder: String,
     process: Running,
-    paused: Paused,
+    pause: Option<Pause>,
     /// Whether an interruption is expected, after which the same command runs again.
     killed: bool,
     /// What the folder contains; nothing when it was ingested before.
@@ -55,7 +56,7 @@ impl<'a> Uploads<'a> {
 
     fn start(&self, host: usize, folder: String, again: bool, written: Written) -> Upload {
         let process = self.process(host, &folder, again);
-        Upload { folder, process, paused: Paused::no(), killed: false, written }
+        Upload { folder, process, pause: None, killed: false, written }
     }
 
     fn process(&self, host: usize, folder: &str, again: bool) -> Running {
@@ -72,7 +73,7 @@ impl<'a> Uploads<'a> {
     }
 
     fn look_after(&mut self, host: usize, mut upload: Upload, some_are_down: bool) -> Option<Upload> {
-        upload.paused.continue_when_due(&upload.process);
+        upload.pause.take_if(|pause| pause.has_ended());
         match upload.process.exit_code() {
             None => Some(upload),
             Some(code) if code == 0 || code == 3 && some_are_down => {
@@ -85,7 +86,7 @@ impl<'a> Uploads<'a> {
             Some(code) if code == 5 || upload.killed => {
                 upload.process = self.process(host, &upload.folder, false);
                 upload.killed = false;
-                upload.paused = Paused::no();
+                upload.pause = None;
                 Some(upload)
             }
             Some(code) => panic!("an upload ended with {code}: {}", end_of(&self.log())),
@@ -108,11 +109,11 @@ impl<'a> Uploads<'a> {
     }
 
     pub fn pause(&mut self, rng: &mut fastrand::Rng, tally: &mut Tally) {
-        let running: Vec<_> = self.running.iter_mut().flatten().filter(|upload| !upload.paused.is_paused()).collect();
+        let running: Vec<_> = self.running.iter_mut().flatten().filter(|upload| upload.pause.is_none()).collect();
         if let Some(upload) = rng.choice(running)
             && upload.process.is_alive()
         {
-            upload.paused.stop(&upload.process, random_pause(rng, Duration::from_secs(15)));
+            upload.pause = Some(Pause::now(&upload.process, random_pause(rng, Duration::from_secs(15))));
             tally.add("pause of an upload");
         }
     }
@@ -130,7 +131,7 @@ impl<'a> Uploads<'a> {
     /// Continues what is paused, so that it ends.
     pub fn continue_all(&mut self) {
         for upload in self.running.iter_mut().flatten() {
-            upload.paused.continue_now(&upload.process);
+            upload.pause = None;
         }
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::files::LOW_PIXEL_LIMIT;
-use super::{Paused, Tally, logged};
+use super::pause::Pause;
+use super::{Tally, logged};
 use crate::support::{Running, Site, end_of};
 
 /// Workers of a host.
@@ -25,6 +26,9 @@ const FAILPOINTS: [&str; 10] = [
     "after_commit",
 ];
 
+/// The beginning of a failpoint at which a worker stops instead of dying.
+const STOP: &str = "stop@";
+
 /// The exit code of a process that SIGTERM ended.
 const SIGTERM: i32 = -15;
 
@@ -38,9 +42,16 @@ pub struct Workers<'a> {
 struct Worker {
     host: usize,
     process: Running,
-    paused: Paused,
+    pause: Option<Pause>,
     /// Where it dies or stops by itself.
     failpoint: Option<String>,
+}
+
+impl Worker {
+    /// Ends its pause, but not one that is still to begin: nothing else would continue the worker then.
+    fn continue_now(&mut self) {
+        self.pause.take_if(|pause| pause.has_begun());
+    }
 }
 
 impl<'a> Workers<'a> {
@@ -48,21 +59,17 @@ impl<'a> Workers<'a> {
         Self { site, folders, longest_pause, workers: Vec::new() }
     }
 
-    /// Starts what is missing, and continues what was paused for long enough.
+    /// Starts what is missing, and fails if a worker ended by itself.
     pub fn tend(&mut self, rng: &mut fastrand::Rng, tally: &mut Tally) {
         let mut index = 0;
         while index < self.workers.len() {
             let worker = &mut self.workers[index];
-            worker.paused.continue_when_due(&worker.process);
-            if let Some(failpoint) = &worker.failpoint
-                && !worker.paused.is_paused()
-                && worker.process.is_stopped()
+            if worker.pause.as_ref().is_some_and(Pause::has_begun)
+                && let Some(failpoint) = worker.failpoint.take_if(|failpoint| failpoint.starts_with(STOP))
             {
                 tally.add(format!("pause at {failpoint}"));
-                let pause = random_pause(rng, self.longest_pause);
-                worker.paused.stop(&worker.process, pause);
-                worker.failpoint = None;
             }
+            worker.pause.take_if(|pause| pause.has_ended());
             match (worker.process.exit_code(), &worker.failpoint) {
                 (None, _) => index += 1,
                 (Some(code), Some(failpoint)) if code == -Signal::ABORT.as_raw() => {
@@ -90,7 +97,9 @@ impl<'a> Workers<'a> {
             command.env("MFCTL_FAILPOINT", failpoint);
         }
         let process = Running::with_own_output(logged(command, &self.log()));
-        self.workers.push(Worker { host, process, paused: Paused::no(), failpoint });
+        let stops = failpoint.as_ref().is_some_and(|failpoint| failpoint.starts_with(STOP));
+        let pause = stops.then(|| Pause::when_stopped(&process, random_pause(rng, self.longest_pause)));
+        self.workers.push(Worker { host, process, pause, failpoint });
     }
 
     fn log(&self) -> PathBuf {
@@ -111,9 +120,9 @@ impl<'a> Workers<'a> {
 
     pub fn pause(&mut self, rng: &mut fastrand::Rng, tally: &mut Tally) {
         let longest_pause = self.longest_pause;
-        let running: Vec<_> = self.workers.iter_mut().filter(|worker| !worker.paused.is_paused()).collect();
+        let running: Vec<_> = self.workers.iter_mut().filter(|worker| worker.pause.is_none()).collect();
         if let Some(worker) = rng.choice(running) {
-            worker.paused.stop(&worker.process, random_pause(rng, longest_pause));
+            worker.pause = Some(Pause::now(&worker.process, random_pause(rng, longest_pause)));
             tally.add("pause of a worker");
         }
     }
@@ -124,34 +133,38 @@ impl<'a> Workers<'a> {
         let host = worker.host;
         worker.process.kill();
         tally.add("kill of a worker");
-        let stops = if rng.bool() { "stop@" } else { "" };
+        let stops = if rng.bool() { STOP } else { "" };
         let failpoint = format!("{stops}{}:{}", rng.choice(FAILPOINTS).unwrap(), rng.u8(1..6));
         self.start(host, Some(failpoint), rng);
     }
 
     /// Stops a worker as an operator does, which makes the groups rebalance.
     pub fn stop(&mut self, rng: &mut fastrand::Rng, tally: &mut Tally) {
-        if let Some(worker) = self.take(rng) {
-            self.end(worker, tally);
-        }
+        let worker = self.take(rng);
+        self.end(worker.into_iter().collect(), tally);
     }
 
     /// Stops all workers.
     pub fn end_all(&mut self, tally: &mut Tally) {
-        for worker in std::mem::take(&mut self.workers) {
-            self.end(worker, tally);
+        let workers = std::mem::take(&mut self.workers);
+        self.end(workers, tally);
+    }
+
+    /// Each may wait for another, so all get the signal before the first is waited for.
+    fn end(&self, mut workers: Vec<Worker>, tally: &mut Tally) {
+        for worker in &mut workers {
+            worker.process.signal(Signal::TERM);
+            worker.continue_now();
+        }
+        for worker in workers {
+            self.await_end(worker, tally);
         }
     }
 
-    fn end(&self, mut worker: Worker, tally: &mut Tally) {
-        worker.process.signal(Signal::TERM);
-        worker.paused.continue_now(&worker.process);
+    fn await_end(&self, mut worker: Worker, tally: &mut Tally) {
         let is_armed = worker.failpoint.is_some();
         let mut code = None;
         crate::support::eventually("a worker stops", || {
-            if worker.process.is_stopped() {
-                worker.paused.continue_now(&worker.process);
-            }
             code = worker.process.exit_code();
             code.is_some()
         });
@@ -166,13 +179,4 @@ impl<'a> Workers<'a> {
 pub fn random_pause(rng: &mut fastrand::Rng, longest: Duration) -> Duration {
     let most = if rng.bool() { Duration::from_secs(3).min(longest) } else { longest };
     most.mul_f64(rng.f64())
-}
-
-impl Drop for Workers<'_> {
-    #[expect(clippy::print_stdout, reason = "shown only where the campaign fails")]
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            println!("end of the workers' log:\n{}", end_of(&self.log()));
-        }
-    }
 }

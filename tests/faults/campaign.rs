@@ -21,7 +21,7 @@ struct DataFolder(Site);
 impl DataFolder {
     fn database(&self) -> Connection {
         let database = Connection::open(self.0.data().join("mfctl.db")).unwrap();
-        database.busy_timeout(Duration::from_secs(20)).unwrap();
+        database.busy_timeout(Duration::from_secs(60)).unwrap();
         database
     }
 }

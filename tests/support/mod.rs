@@ -295,8 +295,7 @@ impl Running {
 
     /// Whether it is stopped, as by SIGSTOP.
     pub fn is_stopped(&self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
-        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        is_stopped(self.pid())
     }
 
     /// Waits for the process to end; returns its exit code and captured output.
@@ -322,6 +321,12 @@ impl Drop for Running {
             eprintln!("end of the process's log:\n{}", end_of(log));
         }
     }
+}
+
+/// Whether a process is stopped, as by SIGSTOP.
+pub fn is_stopped(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
 }
 
 /// The last lines of a file; nothing of a file that does not exist.
