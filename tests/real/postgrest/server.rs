@@ -51,6 +51,17 @@ impl Database {
         self.migrations().migrate().await.unwrap()
     }
 
+    /// Undoes the last migration, as the restore of an older backup would.
+    pub async fn undo_last_migration(&self) {
+        self.execute(
+            "DROP TABLE media.jobs CASCADE; DROP FUNCTION media.record_jobs() CASCADE;
+             DROP FUNCTION media.take_job_lease(json), media.renew_job_lease(json), media.end_job_lease(json),
+                 media.read_jobs(json), media.count_outcomes(json), media.record_outcomes(json);
+             DELETE FROM media.schema_migrations WHERE name = 'job_leases'",
+        )
+        .await;
+    }
+
     /// The database's address, with a role that may change its schema.
     pub fn url(&self) -> String {
         with_database(&self.admin, &self.name)

@@ -52,7 +52,6 @@ const MIGRATIONS: &[SqlMigration] = &[
     SqlMigration { version: 15, sql: include_str!("../migrations/0015_unfenced_claims.sql") },
     SqlMigration { version: 16, sql: include_str!("../migrations/0016_claim_folding.sql") },
     SqlMigration { version: 17, sql: include_str!("../migrations/0017_job_leases.sql") },
-    SqlMigration { version: 18, sql: include_str!("../migrations/0018_job_lease_rows.sql") },
 ];
 
 /// The format this binary writes.

@@ -16,5 +16,11 @@ CREATE TABLE media_jobs (
     lease_epoch      INTEGER,
     lease_taken_at   INTEGER,
     lease_expires_at INTEGER,
+    discovered       INTEGER,                   -- files found, as the holders said at a renewal or the end
     PRIMARY KEY (tenant, job_id)
 ) STRICT, WITHOUT ROWID;
+
+-- The journal has the outcomes of the lease epochs up to this one; NULL if no lease was taken.
+ALTER TABLE journal_jobs ADD COLUMN lease_epoch INTEGER;
+-- Files that another host had found of the job; NULL if it was never another host's.
+ALTER TABLE journal_jobs ADD COLUMN expected_files INTEGER;

@@ -41,7 +41,6 @@ pub(super) static SCRIPTS: &[MigrationScript] = scripts![
     11 "0011_unfenced_claims",
     12 "0012_claim_folding",
     13 "0013_job_leases",
-    14 "0014_job_lease_rows",
 ];
 
 impl MigrationScript {

@@ -16,6 +16,7 @@ CREATE TABLE media.jobs (
     lease_epoch      bigint CHECK (lease_epoch >= 1),
     lease_taken_at   timestamptz,
     lease_expires_at timestamptz,
+    discovered       bigint CHECK (discovered >= 0),    -- files found, as the holders said at a renewal or the end
     PRIMARY KEY (tenant, job_id)
 ) WITH (fillfactor = 70);                       -- a renewal writes the row's next version beside it
 
@@ -91,22 +92,23 @@ BEGIN
 END
 $$;
 
--- {"tenant", "job_id", "epoch", "lifetime_ms"}: answers {"is_stored": whether the epoch is the stored one and not given
--- up}.
+-- {"tenant", "job_id", "epoch", "lifetime_ms", "discovered"}: answers {"is_stored": whether the epoch is the stored one
+-- and not given up}. `discovered`, NULL for unknown, is recorded if it is more than before.
 CREATE FUNCTION media.renew_job_lease(request json) RETURNS json
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = force_custom_plan
 AS $$
 BEGIN
     UPDATE media.jobs SET
-        lease_expires_at = clock_timestamp() + (request ->> 'lifetime_ms')::bigint * interval '1 millisecond'
+        lease_expires_at = clock_timestamp() + (request ->> 'lifetime_ms')::bigint * interval '1 millisecond',
+        discovered = greatest(discovered, (request ->> 'discovered')::bigint)
     WHERE tenant = request ->> 'tenant' AND job_id = (request ->> 'job_id')::uuid
       AND lease_epoch = (request ->> 'epoch')::bigint AND lease_expires_at IS NOT NULL;
     RETURN json_build_object('is_stored', FOUND);
 END
 $$;
 
--- {"tenant", "job_id", "epoch", "status", "reason", "at"}: gives the lease up. Answers {"is_stored": whether the epoch
--- is the stored one}.
+-- {"tenant", "job_id", "epoch", "status", "reason", "at", "discovered"}: gives the lease up. Answers {"is_stored":
+-- whether the epoch is the stored one}. `discovered` is recorded as by renew_job_lease.
 CREATE FUNCTION media.end_job_lease(request json) RETURNS json
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = force_custom_plan
 AS $$
@@ -115,7 +117,8 @@ DECLARE
 BEGIN
     UPDATE media.jobs SET
         status = request ->> 'status', reason = request ->> 'reason', updated_at = at,
-        finished_at = CASE WHEN request ->> 'status' = 'finished' THEN at END, lease_expires_at = NULL
+        finished_at = CASE WHEN request ->> 'status' = 'finished' THEN at END, lease_expires_at = NULL,
+        discovered = greatest(discovered, (request ->> 'discovered')::bigint)
     WHERE tenant = request ->> 'tenant' AND job_id = (request ->> 'job_id')::uuid
       AND lease_epoch = (request ->> 'epoch')::bigint;
     RETURN json_build_object('is_stored', FOUND);
@@ -171,7 +174,7 @@ END
 $$;
 
 -- {"tenant", "job_id", "epoch", "rows": […]}: records outcomes of a job, no path twice, if this is the epoch of its
--- lease. Answers {"is_stored": whether it is}.
+-- lease; rows of another tenant or job are left out. Answers {"is_stored": whether it is}.
 CREATE FUNCTION media.record_outcomes(request json) RETURNS json
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = force_custom_plan
 AS $$
@@ -190,6 +193,7 @@ BEGIN
     FROM json_to_recordset(request -> 'rows') AS given (
         tenant text, path text, job_id uuid, outcome text, asset_id uuid, event_id uuid, size_bytes bigint,
         refusal_kind text, refusal_reason text, at timestamptz)
+    WHERE given.tenant = request ->> 'tenant' AND given.job_id = (request ->> 'job_id')::uuid
     ON CONFLICT (path_key, job_id, tenant) DO UPDATE SET
         outcome = excluded.outcome, asset_id = excluded.asset_id, event_id = excluded.event_id,
         size_bytes = excluded.size_bytes, refusal_kind = excluded.refusal_kind,
