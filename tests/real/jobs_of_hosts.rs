@@ -77,6 +77,19 @@ fn job_of_another_host_is_listed_shown_and_verified_by_its_outcomes() {
     assert_eq!((&both["jobs"][0]["job_id"], &both["next_cursor"]), (&good.as_str().into(), &good.as_str().into()));
 }
 
+#[test]
+fn staged_object_of_a_job_that_reported_nothing_yet_belongs_to_that_job_on_every_host() {
+    let site = Site::new();
+    write_texts(&site.path("in"), 3, &mut fastrand::Rng::with_seed(4));
+    let died = CommandOutput::run(site.command_with_failpoint("ingest_durable", ["ingest", "in"]));
+    assert_eq!(died.code, -6, "{died}");
+    let audits = [site.audit(), json_on_other_host(&site, &["audit"], 0)];
+    for audit in &audits {
+        assert!(audit["garbage"].as_u64().unwrap() > 0, "{audit:#}");
+        assert_eq!(audit["garbage"], audits[0]["garbage"], "{audit:#}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn interrupted_job_is_continued_on_another_host_once_its_lease_expired() {
     let site = Site::new();

@@ -148,6 +148,10 @@ impl EventLog for KafkaLog {
         self.offsets.hidden(topics).await
     }
 
+    async fn written_ends(&self, topics: &[TopicName]) -> Result<Vec<(TopicPartition, i64)>> {
+        self.offsets.written_ends(topics).await
+    }
+
     async fn fetch_hidden(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<FetchedRecords> {
         self.hidden_readers.fetch(at, from, limits).await
     }

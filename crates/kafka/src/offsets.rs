@@ -14,7 +14,7 @@ use super::ffi::admin::{self, ListedOffset};
 use super::topics::{TopicDirectory, metadata_deadline};
 use mfctl_core::domain::lag::PartitionSpan;
 use mfctl_core::domain::{TopicName, TopicPartition};
-use mfctl_core::ports::{ErrorKind, HiddenRecords, PartitionOffsets, Result};
+use mfctl_core::ports::{Error, ErrorKind, HiddenRecords, PartitionOffsets, Result};
 use mfctl_core::wait::{Backoff, wait_until};
 
 /// ListOffsets' timestamp for the first offset.
@@ -72,6 +72,13 @@ impl OffsetQueries {
         let hidden = partitions.into_iter().zip(stable.into_iter().zip(written));
         let hidden = hidden.map(|(at, (from_offset, end_offset))| HiddenRecords { at, from_offset, end_offset });
         Ok(hidden.filter(|hidden| hidden.end_offset > hidden.from_offset).collect())
+    }
+
+    /// The end of each partition of these topics, whatever transactions are open.
+    pub(super) async fn written_ends(&self, topics: &[TopicName]) -> Result<Vec<(TopicPartition, i64)>> {
+        let partitions = self.topics.all_partitions(topics).await?;
+        let ends = self.list(&partitions, LATEST, IsolationLevel::ReadUncommitted, metadata_deadline()).await?;
+        Ok(partitions.into_iter().zip(ends).collect())
     }
 
     /// The offsets of one partition up to its end, whatever transactions are open.
@@ -142,7 +149,14 @@ impl OffsetQueries {
             })
             .await?;
         let mut offsets = offsets_by_partition(&self.clients, listed)?;
-        let of = |at: &TopicPartition| offsets.remove(at).map(|one| one.offset).ok_or_else(|| unknown_topic(at));
+        let of = |at: &TopicPartition| {
+            let offset = offsets.remove(at).ok_or_else(|| unknown_topic(at))?.offset;
+            // A time may have no offset; a partition always has a first one and an end.
+            match offset < 0 && matches!(timestamp, EARLIEST | LATEST) {
+                true => Err(Error::new(ErrorKind::Unreachable, format!("read the offsets of {at}: none was returned"))),
+                false => Ok(offset),
+            }
+        };
         partitions.iter().map(of).collect()
     }
 }

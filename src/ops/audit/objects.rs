@@ -15,7 +15,7 @@ use mfctl_core::domain::names::Buckets;
 use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{Asset, AssetId, AssetState, BucketName, EventId, JobId, ObjectKey, ObjectRef, Tenant};
 use mfctl_core::humane;
-use mfctl_core::ports::{ListedObject, ObjectListing, ObjectStore, Ports, Result};
+use mfctl_core::ports::{ListedObject, ObjectListing, ObjectStore, Result};
 
 /// Assets or objects per page.
 const PAGE: usize = 1000;
@@ -163,7 +163,7 @@ async fn check_page(
             }
             findings.report.objects += 1;
             let at = ObjectRef { bucket: bucket.clone(), key: object.key.clone() };
-            let staged = owner_of_staged(ports, &at).await;
+            let staged = owner_of_staged(scope, &at).await;
             match findings.readable("catalog and journal: owners of staged objects", staged)? {
                 Some(StagedOwner::Awaited) | None => {}
                 Some(StagedOwner::Leftover) => findings.report.garbage += 1,
@@ -301,7 +301,8 @@ enum StagedOwner {
 }
 
 /// The event or job that a staged object belongs to.
-async fn owner_of_staged(ports: &Ports, at: &ObjectRef) -> Result<StagedOwner> {
+async fn owner_of_staged(scope: AuditScope<'_>, at: &ObjectRef) -> Result<StagedOwner> {
+    let AuditScope { ports, tenant, .. } = scope;
     let parts: Vec<_> = at.key.as_str().split('/').collect();
     let (job, event) = match parts[..] {
         [_, job, event] => (job.parse::<JobId>().ok(), event.parse::<EventId>().ok()),
@@ -318,9 +319,8 @@ async fn owner_of_staged(ports: &Ports, at: &ObjectRef) -> Result<StagedOwner> {
         });
     }
     let known = match job {
-        Some(job) => {
-            ports.journal.job(job).await?.is_some() || !ports.catalog.job_outcomes(job, None, 1).await?.items.is_empty()
-        }
+        // A job that has not reported any file yet is known by its lease.
+        Some(job) => ports.journal.job(job).await?.is_some() || ports.jobs.job(tenant, job).await?.is_some(),
         None => false,
     };
     Ok(if known { StagedOwner::Leftover } else { StagedOwner::None })

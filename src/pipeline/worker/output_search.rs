@@ -11,7 +11,7 @@ use mfctl_core::domain::{
     AssetId, ClaimOwner, EventId, GroupName, Record, Revision, Stage, Timestamp, TopicName, TopicPartition,
 };
 use mfctl_core::events::pager::Pager;
-use mfctl_core::ports::{Catalog, EventLog, FetchLimits, HiddenRecords, PartitionEndSeen, PartitionOffsets, Result};
+use mfctl_core::ports::{Catalog, EventLog, FetchLimits, PartitionEndSeen, PartitionOffsets, Result};
 use mfctl_core::wait::{Backoff, wait_until};
 
 /// How far the clocks of two hosts, or of a host and the catalog, may be apart.
@@ -60,12 +60,17 @@ impl OutputSearch<'_> {
         let since = claims.iter().map(|claim| claim.claimed_at).min().flatten().map(with_clock_skew);
         let output = self.stage.output();
         let dead_letters = self.stage.input().dead_letters();
-        let hidden = self.wait_for_hidden(&[output.clone(), dead_letters.clone()]).await?;
+        // Transactions that begin later do not matter: a member that may still write was assigned its partitions after the
+        // claims.
+        let written = WrittenEnds {
+            ends: self.log.written_ends(&[output.clone(), dead_letters.clone()]).await?,
+            deadline: Instant::now() + HIDDEN_TIMEOUT,
+        };
         let event_of = |claim: &DoubtfulClaim| EventId::of_output(claim.asset_id, output.as_str(), claim.revision);
         let events: Vec<String> = claims.iter().map(|claim| event_of(claim).to_string()).collect();
         let wanted: HashSet<&str> = events.iter().map(String::as_str).collect();
         let mut emitted: HashSet<String> = HashSet::new();
-        let outputs = self.scan(&output, since, |record| {
+        let outputs = self.scan(&output, &written, since, |record| {
             let id = record.headers.text(header::EVENT_ID).filter(|id| wanted.contains(id));
             emitted.extend(id.map(str::to_owned));
         });
@@ -73,7 +78,7 @@ impl OutputSearch<'_> {
         let mut dead: Vec<ClaimOwner> = Vec::new();
         let mut letters = Vec::new();
         if claims.iter().any(|claim| claim.may_be_dead_letter) {
-            let scanned = self.scan(&dead_letters, since, |record| {
+            let scanned = self.scan(&dead_letters, &written, since, |record| {
                 let info = DeadLetterInfo::from_record(&record);
                 let of_group = info.group.as_deref() == Some(self.group.as_str());
                 let is_wanted = |owner: &ClaimOwner| claims.iter().any(|claim| claim.owner.is_same_record(owner));
@@ -90,7 +95,7 @@ impl OutputSearch<'_> {
             }
             let of_letters = letters.iter().filter(|_| claim.may_be_dead_letter);
             let gap = outputs.iter().chain(of_letters).find_map(|partition| partition.gap(claim.claimed_at));
-            hidden.clone().or(gap).map_or(OutputEvidence::Absent, OutputEvidence::NotVisible)
+            gap.map_or(OutputEvidence::Absent, OutputEvidence::NotVisible)
         };
         Ok(claims.iter().zip(&events).map(evidence).collect())
     }
@@ -99,13 +104,12 @@ impl OutputSearch<'_> {
     async fn scan(
         &self,
         topic: &TopicName,
+        written: &WrittenEnds,
         since: Option<Timestamp>,
         mut visit: impl FnMut(Record) + Send,
     ) -> Result<Vec<VisiblePartition>> {
         let mut visible = Vec::new();
-        for SeenPartition { offsets, seen } in
-            see_partition_ends(self.log, self.catalog, std::slice::from_ref(topic)).await?
-        {
+        for SeenPartition { offsets, seen } in self.wait_for_written(topic, written).await? {
             let mut pager = match since {
                 None => Pager::whole(&offsets),
                 Some(since) => {
@@ -119,27 +123,35 @@ impl OutputSearch<'_> {
             let first = FetchLimits { max_records: 1, max_bytes: 1 };
             let first = self.log.fetch(&offsets.at, offsets.span.low, first).await?.records.into_iter().next();
             let first_record_at = first.map(|record| record.timestamp);
-            visible.push(VisiblePartition { at: offsets.at, low: offsets.span.low, first_record_at, seen });
+            let is_hidden = written.are_hidden(&offsets);
+            visible.push(VisiblePartition { at: offsets.at, low: offsets.span.low, is_hidden, first_record_at, seen });
         }
         Ok(visible)
     }
 
-    /// Waits until what transactions hide now of these topics is visible or aborted. Those that begin later do not matter: a
-    /// member that may still write was assigned its partitions after the claims. Returns why not all is visible, if one lasts.
-    async fn wait_for_hidden(&self, topics: &[TopicName]) -> Result<Option<String>> {
-        let hidden = self.log.hidden(topics).await?;
-        let waited = wait_until(Instant::now() + HIDDEN_TIMEOUT, HIDDEN_BACKOFF, || async {
-            match self.log.offsets(topics).await {
-                Err(error) => ControlFlow::Break(Err(error)),
-                Ok(offsets) => match hidden.iter().find(|hidden| is_still_hidden(hidden, &offsets)) {
-                    None => ControlFlow::Break(Ok(None)),
-                    Some(HiddenRecords { at, .. }) => {
-                        ControlFlow::Continue(Some(format!("an open transaction hides records of {at}")))
-                    }
-                },
+    /// Where the partitions of a topic end, once they show what was written before the search, or at its deadline.
+    async fn wait_for_written(&self, topic: &TopicName, written: &WrittenEnds) -> Result<Vec<SeenPartition>> {
+        let waited = wait_until(written.deadline, HIDDEN_BACKOFF, || async {
+            match see_partition_ends(self.log, self.catalog, std::slice::from_ref(topic)).await {
+                Ok(seen) if seen.iter().any(|one| written.are_hidden(&one.offsets)) => ControlFlow::Continue(seen),
+                answer => ControlFlow::Break(answer),
             }
         });
         waited.await.unwrap_or_else(Ok)
+    }
+}
+
+/// Where partitions ended when a search began, with the records of open transactions.
+struct WrittenEnds {
+    ends: Vec<(TopicPartition, i64)>,
+    /// How long to wait until readers see the records before these ends.
+    deadline: Instant,
+}
+
+impl WrittenEnds {
+    /// Whether readers of this partition do not see all of them.
+    fn are_hidden(&self, offsets: &PartitionOffsets) -> bool {
+        self.ends.iter().any(|(at, end)| *at == offsets.at && offsets.span.high < *end)
     }
 }
 
@@ -149,18 +161,23 @@ struct VisiblePartition {
     at: TopicPartition,
     /// Its low watermark.
     low: i64,
+    /// Whether it does not show what was written before the search.
+    is_hidden: bool,
     first_record_at: Option<Timestamp>,
     seen: Option<PartitionEndSeen>,
 }
 
 impl VisiblePartition {
-    /// Why the partition may not show everything that was written since a claim; `None` if it does. Each of these is
-    /// enough:
+    /// Why the partition may not show everything that was written since a claim; `None` if it does. Unless records are
+    /// hidden, each of these is enough:
     ///
     /// - its first record is of an earlier time than the claim;
     /// - no record was removed, and a worker saw the topic before the claim: it was not created again since;
     /// - a worker saw it end before the claim where it ends now: nothing was written since.
     fn gap(&self, claimed_at: Option<Timestamp>) -> Option<String> {
+        if self.is_hidden {
+            return Some(format!("an open transaction hides records of {}", self.at));
+        }
         let Some(claimed_at) = claimed_at else { return Some("when it claimed is not known".to_owned()) };
         let is_before = self.first_record_at.is_some_and(|first| first <= with_clock_skew(claimed_at));
         let is_whole = self.low == 0 && self.seen.is_some_and(|seen| seen.topic_since <= claimed_at);
@@ -178,9 +195,4 @@ impl VisiblePartition {
 /// The time by a clock that is behind.
 fn with_clock_skew(at: Timestamp) -> Timestamp {
     at.saturating_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN)
-}
-
-/// Whether the last stable offset has not reached the end that the partition had when its records were found to be hidden.
-fn is_still_hidden(hidden: &HiddenRecords, offsets: &[PartitionOffsets]) -> bool {
-    offsets.iter().any(|offsets| offsets.at == hidden.at && offsets.span.high < hidden.end_offset)
 }

@@ -168,6 +168,21 @@ async fn group_that_was_deleted_between_two_runs_emits_nothing_again() {
     platform.assert_each_emitted_once(&assets).await;
 }
 
+/// The last stable offset of a new leader may be behind for a moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn output_is_found_while_the_leaders_of_its_partitions_change() {
+    let platform = Platform::new().await;
+    let (assets, records) = staged(&platform).await;
+    assert_eq!(ingest_again(&platform, &records).await.emitted, RECORDS as u64);
+    execute(&platform, "UPDATE media_inbox SET done = 0");
+    execute(&platform, RESET_TO_END);
+    platform.ports.log.publish(records).await.unwrap();
+    let ports = platform.worker_ports_on(FaultyLog::with_new_leaders(&platform.ports.log) as _);
+    let outcome = platform.run(Arc::new(platform.persist()), ports, until_drained()).await;
+    assert_eq!((outcome.summary.emitted, outcome.summary.dead_lettered), (0, 0));
+    platform.assert_each_emitted_once(&assets).await;
+}
+
 /// As after partitions were added: the group's commits in other partitions tell whether it has passed the records.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commits_are_asked_for_once_for_all_claims_of_a_batch_that_other_partitions_hold() {

@@ -1,7 +1,7 @@
 //! An event log whose commits fail in a scripted order.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -50,6 +50,10 @@ pub struct FaultyLog {
     committed_calls: AtomicUsize,
     /// The prefetch of the last subscription, in bytes.
     prefetch_bytes: AtomicUsize,
+    /// Whether new leaders answer the first question for offsets after each one for written ends.
+    leaders_change: bool,
+    /// Whether the next answer to readers is of leaders whose last stable offsets are behind.
+    are_ends_behind: AtomicBool,
 }
 
 impl FaultyLog {
@@ -68,6 +72,11 @@ impl FaultyLog {
         Arc::new(Self::within(inner, max_outputs, usize::MAX))
     }
 
+    /// A log whose partitions get new leaders each time somebody has asked for their written ends.
+    pub fn with_new_leaders(inner: &Arc<dyn EventLog>) -> Arc<Self> {
+        Arc::new(Self { leaders_change: true, ..Self::within(inner, usize::MAX, usize::MAX) })
+    }
+
     fn within(inner: &Arc<dyn EventLog>, max_outputs: usize, max_bytes: usize) -> Self {
         Self {
             inner: Arc::clone(inner),
@@ -76,6 +85,8 @@ impl FaultyLog {
             max_bytes,
             committed_calls: AtomicUsize::new(0),
             prefetch_bytes: AtomicUsize::new(0),
+            leaders_change: false,
+            are_ends_behind: AtomicBool::new(false),
         }
     }
 
@@ -203,7 +214,16 @@ impl EventLog for FaultyLog {
     }
 
     async fn offsets(&self, topics: &[TopicName]) -> Result<Vec<PartitionOffsets>> {
-        self.inner.offsets(topics).await
+        let mut offsets = self.inner.offsets(topics).await?;
+        if self.are_ends_behind.swap(false, Ordering::Relaxed) {
+            offsets.iter_mut().for_each(|one| one.span.high = one.span.low);
+        }
+        Ok(offsets)
+    }
+
+    async fn written_ends(&self, topics: &[TopicName]) -> Result<Vec<(TopicPartition, i64)>> {
+        self.are_ends_behind.store(self.leaders_change, Ordering::Relaxed);
+        self.inner.written_ends(topics).await
     }
 
     async fn publish(&self, records: Vec<NewRecord>) -> Result<Vec<RecordAddress>> {

@@ -84,6 +84,10 @@ impl EventLog for LogWithOpenTransaction {
         Ok(hidden.filter(|hidden| hidden.count() > 0).collect())
     }
 
+    async fn written_ends(&self, topics: &[TopicName]) -> Result<Vec<(TopicPartition, i64)>> {
+        self.inner.written_ends(topics).await
+    }
+
     async fn fetch_hidden(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<FetchedRecords> {
         self.inner.fetch(at, from, limits).await
     }

@@ -280,6 +280,11 @@ pub trait EventLog: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// The end of each partition of these topics, with the records of open transactions. What a read-committed reader has
+    /// been shown is before these offsets. Its own end may be before them: while a transaction is open, and for a moment
+    /// after the leader of a partition has changed.
+    async fn written_ends(&self, topics: &[TopicName]) -> Result<Vec<(TopicPartition, i64)>>;
+
     /// Reads hidden records from offset `from` on, outside any group: those of transactions that are open or have been
     /// aborted too, so a record that is returned may never become visible.
     async fn fetch_hidden(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<FetchedRecords> {

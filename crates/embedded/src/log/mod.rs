@@ -85,6 +85,10 @@ impl EventLog for EmbeddedLog {
         self.context.db.read("read offsets", move |c| topics::offsets(c, &topics)).await
     }
 
+    async fn written_ends(&self, names: &[TopicName]) -> Result<Vec<(TopicPartition, i64)>> {
+        Ok(self.offsets(names).await?.into_iter().map(|one| (one.at, one.span.high)).collect())
+    }
+
     async fn publish(&self, records: Vec<NewRecord>) -> Result<Vec<RecordAddress>> {
         let mut records = append::route(&self.context, records).await?;
         let mut addresses = Vec::with_capacity(records.len());
