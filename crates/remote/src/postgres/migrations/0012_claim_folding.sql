@@ -62,9 +62,9 @@ BEGIN
     PERFORM media.wait_for_claim_folding();
 
     -- Every claim that this batch may change, in the order of the key, so that two batches cannot deadlock. Those it adds
-    -- are added in that order as well.
-    PERFORM FROM media.inbox AS claim
-    JOIN (
+    -- are added in that order as well. Lateral, here and below: a claim or an asset is looked up by its key. The filter of
+    -- the policy for tenants is estimated to leave one row, and a join would compare all of them with each of the batch.
+    PERFORM FROM (
         SELECT passed.asset_id, passed.revision FROM media.inbox AS passed
         JOIN json_to_recordset(request -> 'passed') AS commit (
                 topic text, topic_id text, partition bigint, below bigint, epoch bigint)
@@ -75,10 +75,14 @@ BEGIN
         WHERE passed.group_name = of_group AND NOT passed.done
         UNION
         SELECT asset_id, revision FROM json_to_recordset(request -> 'rows') AS wanted (asset_id uuid, revision bigint)
-    ) AS key ON claim.asset_id = key.asset_id AND claim.revision = key.revision
-    WHERE claim.group_name = of_group
-    ORDER BY claim.asset_id, claim.revision, claim.tenant
-    FOR NO KEY UPDATE OF claim;
+        ORDER BY asset_id, revision
+    ) AS key
+    CROSS JOIN LATERAL (
+        SELECT FROM media.inbox AS claim
+        WHERE claim.asset_id = key.asset_id AND claim.group_name = of_group AND claim.revision = key.revision
+        ORDER BY claim.tenant
+        FOR NO KEY UPDATE
+    ) AS locked;
 
     FOR given IN
         SELECT * FROM json_to_recordset(request -> 'passed') AS commit (
@@ -103,7 +107,9 @@ BEGIN
     allowed AS (SELECT wanted.*, fence.topic_id, fence.epoch, fence.trusted_from
                 FROM wanted JOIN fence ON fence.topic = wanted.topic AND fence.partition = wanted.partition),
     folded AS (SELECT allowed.place, allowed.topic, allowed.topic_id, allowed.partition, allowed.owner_offset
-               FROM allowed JOIN media.assets AS asset ON asset.asset_id = allowed.asset_id
+               FROM allowed CROSS JOIN LATERAL (
+                   SELECT folded_claims FROM media.assets WHERE asset_id = allowed.asset_id OFFSET 0
+               ) AS asset
                WHERE (asset.folded_claims ->> of_group)::bigint >= allowed.revision),
     first AS (SELECT DISTINCT ON (asset_id, revision) * FROM allowed
               WHERE place NOT IN (SELECT place FROM folded) ORDER BY asset_id, revision, place),
@@ -180,8 +186,9 @@ BEGIN
         END IF;
     END LOOP;
 
-    SELECT json_agg(asset) INTO existing FROM media.assets AS asset
-    WHERE asset_id IN (SELECT (value ->> 'asset_id')::uuid FROM json_array_elements(request -> 'rows'));
+    SELECT json_agg(asset) INTO existing
+    FROM (SELECT DISTINCT asset_id FROM json_to_recordset(request -> 'rows') AS wanted (asset_id uuid)) AS wanted
+    CROSS JOIN LATERAL (SELECT * FROM media.assets WHERE asset_id = wanted.asset_id OFFSET 0) AS asset;
     RETURN json_build_object('fenced', coalesce(fenced, '[]'), 'refused', refused, 'assets', coalesce(existing, '[]'));
 END
 $$;
