@@ -176,7 +176,7 @@ impl VisiblePartition {
     /// - a worker saw it end before the claim where it ends now: nothing was written since.
     fn gap(&self, claimed_at: Option<Timestamp>) -> Option<String> {
         if self.is_hidden {
-            return Some(format!("an open transaction hides records of {}", self.at));
+            return Some(format!("readers are not shown all records of {} yet", self.at));
         }
         let Some(claimed_at) = claimed_at else { return Some("when it claimed is not known".to_owned()) };
         let is_before = self.first_record_at.is_some_and(|first| first <= with_clock_skew(claimed_at));
