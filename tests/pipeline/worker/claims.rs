@@ -8,6 +8,8 @@ use mfctl::pipeline::worker::{StepError, WorkerEnd, WorkerOptions};
 use mfctl_core::domain::dead_letter::DeadLetterInfo;
 use mfctl_core::domain::names::topics;
 use mfctl_core::domain::{AssetId, NewRecord, Record, Stage};
+use mfctl_core::events::pager::Pager;
+use mfctl_core::ports::EventLog as _;
 use tokio::sync::watch;
 
 use super::faulty_log::FaultyLog;
@@ -168,7 +170,7 @@ async fn group_that_was_deleted_between_two_runs_emits_nothing_again() {
     platform.assert_each_emitted_once(&assets).await;
 }
 
-/// The last stable offset of a new leader may be behind for a moment.
+/// The last stable offset of a new leader may be lower for a moment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn output_is_found_while_the_leaders_of_its_partitions_change() {
     let platform = Platform::new().await;
@@ -181,6 +183,24 @@ async fn output_is_found_while_the_leaders_of_its_partitions_change() {
     let outcome = platform.run(Arc::new(platform.persist()), ports, until_drained()).await;
     assert_eq!((outcome.summary.emitted, outcome.summary.dead_lettered), (0, 0));
     platform.assert_each_emitted_once(&assets).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_are_read_while_the_leader_of_their_partition_changes() {
+    let platform = Platform::new().await;
+    let (_, records) = staged(&platform).await;
+    let inputs = [Stage::Persist.input()];
+    platform.ports.log.publish(records).await.unwrap();
+    let log = FaultyLog::with_new_leaders(&platform.ports.log);
+    let mut read = 0;
+    for partition in platform.ports.log.offsets(&inputs).await.unwrap() {
+        let mut pager = Pager::whole(&partition);
+        log.written_ends(&inputs).await.unwrap();
+        while let Some(page) = pager.next_page(log.as_ref()).await.unwrap() {
+            read += page.len();
+        }
+    }
+    assert_eq!(read, RECORDS);
 }
 
 /// As after partitions were added: the group's commits in other partitions tell whether it has passed the records.

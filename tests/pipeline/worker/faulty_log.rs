@@ -50,10 +50,10 @@ pub struct FaultyLog {
     committed_calls: AtomicUsize,
     /// The prefetch of the last subscription, in bytes.
     prefetch_bytes: AtomicUsize,
-    /// Whether new leaders answer the first question for offsets after each one for written ends.
+    /// Whether new leaders answer the first request for offsets or records after each one for written ends.
     leaders_change: bool,
-    /// Whether the next answer to readers is of leaders whose last stable offsets are behind.
-    are_ends_behind: AtomicBool,
+    /// Whether the next answer to readers is of leaders whose last stable offsets are lower than before.
+    are_ends_lower: AtomicBool,
 }
 
 impl FaultyLog {
@@ -86,7 +86,7 @@ impl FaultyLog {
             committed_calls: AtomicUsize::new(0),
             prefetch_bytes: AtomicUsize::new(0),
             leaders_change: false,
-            are_ends_behind: AtomicBool::new(false),
+            are_ends_lower: AtomicBool::new(false),
         }
     }
 
@@ -215,14 +215,14 @@ impl EventLog for FaultyLog {
 
     async fn offsets(&self, topics: &[TopicName]) -> Result<Vec<PartitionOffsets>> {
         let mut offsets = self.inner.offsets(topics).await?;
-        if self.are_ends_behind.swap(false, Ordering::Relaxed) {
+        if self.are_ends_lower.swap(false, Ordering::Relaxed) {
             offsets.iter_mut().for_each(|one| one.span.high = one.span.low);
         }
         Ok(offsets)
     }
 
     async fn written_ends(&self, topics: &[TopicName]) -> Result<Vec<(TopicPartition, i64)>> {
-        self.are_ends_behind.store(self.leaders_change, Ordering::Relaxed);
+        self.are_ends_lower.store(self.leaders_change, Ordering::Relaxed);
         self.inner.written_ends(topics).await
     }
 
@@ -231,7 +231,13 @@ impl EventLog for FaultyLog {
     }
 
     async fn fetch(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<FetchedRecords> {
-        self.inner.fetch(at, from, limits).await
+        let mut fetched = self.inner.fetch(at, from, limits).await?;
+        if self.are_ends_lower.swap(false, Ordering::Relaxed) {
+            fetched.records.clear();
+            fetched.next_offset = from;
+            fetched.span.high = fetched.span.low;
+        }
+        Ok(fetched)
     }
 
     async fn offset_for_time(&self, at: &TopicPartition, time: Timestamp) -> Result<i64> {
