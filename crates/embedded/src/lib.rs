@@ -19,6 +19,7 @@ pub mod search;
 mod search_names;
 mod sql;
 pub mod storage_check;
+mod thread_pool;
 
 use std::path::Path;
 use std::sync::Arc;

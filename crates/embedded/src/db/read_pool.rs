@@ -1,35 +1,25 @@
-//! The pool of read connections.
-//!
-//! Each has a thread of its own, and the one that was used last is used next. What reads return lives long, and each thread
-//! allocates in an arena of its own: on the runtime's many blocking threads, every arena would grow to the most that was ever
-//! read in it.
+//! The pool of read connections. Each has a thread of its own.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::thread::{self, JoinHandle};
 
 use rusqlite::{Connection, TransactionBehavior};
-use tokio::sync::{Semaphore, oneshot};
 
 use super::connection::{self, FileStamp};
 use super::error::SqlContext;
-use crate::base::io_error;
-use mfctl_core::ports::{Error, ErrorKind, Result};
+use crate::thread_pool::ThreadPool;
+use mfctl_core::ports::Result;
 
 /// More connections would only wait for the same disk.
 const MAX_CONNECTIONS: usize = 8;
 
 /// Connections that cannot write, opened on demand.
-pub(super) struct ReadPool {
-    path: PathBuf,
-    idle: Arc<Mutex<Vec<Reader>>>,
-    permits: Arc<Semaphore>,
-}
+pub(super) struct ReadPool(ThreadPool<LazyConnection>);
 
 impl ReadPool {
     pub(super) fn new(path: &Path) -> Self {
-        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        Self { path: path.to_owned(), idle: Arc::default(), permits }
+        let path = path.to_owned();
+        let connection = move || LazyConnection { path: path.clone(), pooled: None };
+        Self(ThreadPool::new("mfctl-reader", MAX_CONNECTIONS, connection))
     }
 
     /// See [`super::Db::read`].
@@ -38,62 +28,7 @@ impl ReadPool {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        let closed = |_| Error::new(ErrorKind::Internal, what);
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(closed)?;
-        let reader = lock(&self.idle).pop();
-        let reader = reader.map_or_else(|| Reader::spawn(&self.path), Ok)?;
-        let (sender, reply) = oneshot::channel();
-        let idle = Arc::clone(&self.idle);
-        let jobs = reader.jobs.clone();
-        let job = move |connection: &mut LazyConnection| {
-            let result = connection.read(what, work);
-            lock(&idle).push(reader);
-            // Released only when the work is done, even if the caller no longer waits for it.
-            drop(permit);
-            // A caller that was cancelled has dropped its receiver.
-            let _ = sender.send(result);
-        };
-        // A panic ends the thread and its connection; the pool opens another.
-        let ended = || Error::new(ErrorKind::Internal, what).because("the thread that reads has ended");
-        jobs.send(Box::new(job)).map_err(|_| ended())?;
-        reply.await.map_err(|_| ended())?
-    }
-}
-
-impl Drop for ReadPool {
-    /// Idle connections are closed before the data folder counts as closed.
-    fn drop(&mut self) {
-        let readers = std::mem::take(&mut *lock(&self.idle));
-        for Reader { jobs, thread } in readers {
-            drop(jobs);
-            if thread.thread().id() != thread::current().id() {
-                let _ = thread.join();
-            }
-        }
-    }
-}
-
-fn lock(idle: &Mutex<Vec<Reader>>) -> MutexGuard<'_, Vec<Reader>> {
-    idle.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Work of a reader, which it returns to the pool.
-type ReadJob = Box<dyn FnOnce(&mut LazyConnection) + Send>;
-
-/// A thread with a connection. It ends when the sender is dropped.
-struct Reader {
-    jobs: mpsc::Sender<ReadJob>,
-    thread: JoinHandle<()>,
-}
-
-impl Reader {
-    fn spawn(path: &Path) -> Result<Self> {
-        let (jobs, received) = mpsc::channel::<ReadJob>();
-        let mut connection = LazyConnection { path: path.to_owned(), pooled: None };
-        let run = move || received.into_iter().for_each(|job| job(&mut connection));
-        let spawned = thread::Builder::new().name("mfctl-reader".to_owned()).spawn(run);
-        let thread = spawned.map_err(|error| io_error(error, "start a reader"))?;
-        Ok(Self { jobs, thread })
+        self.0.run(what, move |connection| connection.read(what, work)).await
     }
 }
 

@@ -4,33 +4,27 @@ use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use tokio::sync::Semaphore;
 
+use crate::thread_pool::ThreadPool;
 use mfctl_core::domain::host_errors::{HOST_EXHAUSTED_HINT, is_host_exhausted};
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
-/// File operations of this process at once. More would only wait for the same disk, and each of their threads keeps memory.
-static PERMITS: Semaphore = Semaphore::const_new(16);
+/// Threads for file operations of this process. More would only wait for the same disk.
+const MAX_THREADS: usize = 16;
 
-/// Runs blocking work on a thread of the blocking pool.
+static THREADS: LazyLock<ThreadPool<()>> = LazyLock::new(|| ThreadPool::new("mfctl-files", MAX_THREADS, || ()));
+
+/// Runs work on a thread for file operations; a call that is no longer waited for still runs to its end.
 pub(super) async fn run_blocking<T: Send + 'static>(
     what: &str,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let permit = PERMITS.acquire().await.map_err(|error| Error::new(ErrorKind::Internal, what).because(error))?;
-    let work = move || {
-        // Released only when the work is done, even if the caller no longer waits for it.
-        let _permit = permit;
-        work()
-    };
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Error::new(ErrorKind::Internal, what).because(error)),
-    }
+    THREADS.run(what, |()| work()).await
 }
 
 /// Creates a folder and its ancestors with mode 0700. Existing ones stay as they are.

@@ -49,7 +49,7 @@ impl FolderStore {
         Self { folder: Arc::new(folder), flush }
     }
 
-    /// Runs work that changes the folder, on a thread of the blocking pool.
+    /// Runs work that changes the folder, on a thread for file operations.
     async fn write<T: Send + 'static>(
         &self,
         what: &str,
@@ -59,7 +59,7 @@ impl FolderStore {
         self.run(what, move |folder| flushed.watch().and_then(|()| work(folder))).await
     }
 
-    /// Runs work that looks at the folder, on a thread of the blocking pool.
+    /// Runs work that looks at the folder, on a thread for file operations.
     async fn read<T: Send + 'static>(
         &self,
         what: &str,
