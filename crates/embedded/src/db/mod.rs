@@ -37,6 +37,11 @@ use mfctl_core::ports::Result;
 use read_pool::ReadPool;
 use writer::GroupCommitWriter;
 
+/// Connections that read. More would only wait for the same disk.
+const MAX_READERS: usize = 8;
+/// Connections that read records of the log.
+const MAX_RECORD_READERS: usize = 2;
+
 /// The open database file. Cloning shares it.
 #[derive(Clone)]
 pub struct Db {
@@ -49,6 +54,7 @@ struct DbInner {
     // Before the writer: fields are dropped in order, and the last connection to close must be able to checkpoint the
     // WAL.
     readers: ReadPool,
+    record_readers: ReadPool,
     commits: CommitWatcher,
     writer: GroupCommitWriter,
 }
@@ -63,7 +69,9 @@ impl Db {
         let identity = migrate::prepare(path, mode)?;
         let commits = CommitWatcher::new(path);
         let writer = GroupCommitWriter::new(path, commits.own_commits());
-        let inner = DbInner { path: path.to_owned(), identity, readers: ReadPool::new(path), commits, writer };
+        let readers = ReadPool::new(path, MAX_READERS);
+        let record_readers = ReadPool::new(path, MAX_RECORD_READERS);
+        let inner = DbInner { path: path.to_owned(), identity, readers, record_readers, commits, writer };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -124,6 +132,19 @@ impl Db {
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
         self.inner.readers.read(what, work).await
+    }
+
+    /// As [`Db::read`], for records of the log. They live for as long as they are processed, and the allocator keeps for each
+    /// thread the most that ever lived of what it allocated: so few threads read them.
+    ///
+    /// # Errors
+    /// As [`Db::read`].
+    pub async fn read_records<T, F>(&self, what: &'static str, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        self.inner.record_readers.read(what, work).await
     }
 
     /// The present position in the sequence of commits, for [`Db::wait_for_commit`].

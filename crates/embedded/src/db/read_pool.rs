@@ -9,17 +9,14 @@ use super::error::SqlContext;
 use crate::thread_pool::ThreadPool;
 use mfctl_core::ports::Result;
 
-/// More connections would only wait for the same disk.
-const MAX_CONNECTIONS: usize = 8;
-
 /// Connections that cannot write, opened on demand.
 pub(super) struct ReadPool(ThreadPool<LazyConnection>);
 
 impl ReadPool {
-    pub(super) fn new(path: &Path) -> Self {
+    pub(super) fn new(path: &Path, max_connections: usize) -> Self {
         let path = path.to_owned();
         let connection = move || LazyConnection { path: path.clone(), pooled: None };
-        Self(ThreadPool::new("mfctl-reader", MAX_CONNECTIONS, connection))
+        Self(ThreadPool::new("mfctl-reader", max_connections, connection))
     }
 
     /// See [`super::Db::read`].

@@ -188,7 +188,7 @@ impl EmbeddedConsumer {
             let (records, positions) = fetch::fetch_evenly(c, positions, limits, of_each)?;
             Ok(GroupRead::Records { records, positions })
         };
-        self.log.db.read("poll", read).await
+        self.log.db.read_records("poll", read).await
     }
 
     /// Takes over the group's rows of a generation and queues what changed.

@@ -102,7 +102,7 @@ impl EventLog for EmbeddedLog {
 
     async fn fetch(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<FetchedRecords> {
         let from = self.position(at, from).await?;
-        self.context.db.read("read records", move |c| fetch::fetch(c, from, limits)).await
+        self.context.db.read_records("read records", move |c| fetch::fetch(c, from, limits)).await
     }
 
     async fn offset_for_time(&self, at: &TopicPartition, time: Timestamp) -> Result<i64> {
