@@ -103,7 +103,7 @@ impl Catalog for SqliteCatalog {
 
     async fn claim(&self, group: &GroupName, batch: ClaimBatch) -> Result<ClaimedBatch> {
         let group = group.clone();
-        self.db.write("claim assets", move |tx| claims::claim(tx, &group, &batch)).await
+        self.db.write_many("claim assets", move |tx| claims::claim(tx, &group, &batch)).await
     }
 
     async fn end_claims(
@@ -113,7 +113,7 @@ impl Catalog for SqliteCatalog {
         ends: Vec<ClaimEnd>,
     ) -> Result<Vec<TopicPartition>> {
         let group = group.clone();
-        self.db.write("end claims", move |tx| claims::end(tx, &group, &fences, &ends)).await
+        self.db.write_many("end claims", move |tx| claims::end(tx, &group, &fences, &ends)).await
     }
 
     async fn fold_claims(
@@ -136,7 +136,7 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn advance(&self, steps: Vec<StateTransition>) -> Result<Vec<AssetId>> {
-        self.db.write("advance assets", move |tx| advance::advance(tx, &steps)).await
+        self.db.write_many("advance assets", move |tx| advance::advance(tx, &steps)).await
     }
 
     async fn flag_dead_letters(&self, flags: Vec<DeadLetterFlag>) -> Result<()> {

@@ -35,6 +35,7 @@ use super::base::OpenMode;
 use commit_watch::CommitWatcher;
 use mfctl_core::ports::Result;
 use read_pool::ReadPool;
+use write_request::ChangedPages;
 use writer::GroupCommitWriter;
 
 /// Connections that read. More would only wait for the same disk.
@@ -107,7 +108,20 @@ impl Db {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        self.inner.writer.write(what, work).await
+        self.inner.writer.write(what, ChangedPages::Few, work).await
+    }
+
+    /// As [`Db::write`], for work that changes many rows at random places. It takes part in a group commit as the first of
+    /// the group only.
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    pub async fn write_many<T, F>(&self, what: &'static str, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        self.inner.writer.write(what, ChangedPages::Many, work).await
     }
 
     /// How long later writes wait for their reply.

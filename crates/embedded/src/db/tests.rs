@@ -247,3 +247,63 @@ async fn a_write_whose_caller_is_gone_before_it_began_never_runs() {
     db.write("put", |tx| put(tx, "b")).await.unwrap();
     assert_eq!(keys(&db).await, ["a", "b"]);
 }
+
+/// Requests that queue up while another process writes, whose order and ends are random.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_queue_of_requests_exactly_those_that_succeed_are_written() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let (dir, db) = open();
+    db.write("put", |tx| put(tx, "first")).await.unwrap();
+    let mut expected = vec!["first".to_owned()];
+    for round in 0..10 {
+        let lock = hold_writer_lock(&dir);
+        let mut tasks = Vec::new();
+        for number in 0..rng.usize(1..20) {
+            let key = format!("{round}-{number:02}");
+            let end = *rng.choice(&["succeed", "succeed", "fail", "panic"]).unwrap();
+            if end == "succeed" {
+                expected.push(key.clone());
+            }
+            let work = move |tx: &Connection| {
+                put(tx, &key)?;
+                match end {
+                    "succeed" => Ok(()),
+                    "fail" => Err(Error::new(ErrorKind::Conflict, "no")),
+                    _ => panic!("on purpose"),
+                }
+            };
+            let changes_many = rng.bool();
+            let db = db.clone();
+            let task = async move {
+                let written = if changes_many { db.write_many("put", work).await } else { db.write("put", work).await };
+                assert_eq!(written.is_ok(), end == "succeed", "seed {seed}: {written:?}");
+            };
+            tasks.push(tokio::spawn(task));
+        }
+        drop(lock);
+        for task in tasks {
+            task.await.unwrap();
+        }
+    }
+    expected.sort();
+    assert_eq!(keys(&db).await, expected, "seed {seed}");
+}
+
+/// In a savepoint SQLite keeps the earlier content of each changed page in memory.
+#[tokio::test]
+async fn a_write_that_changes_many_rows_never_runs_in_a_savepoint() {
+    let (dir, db) = open();
+    db.write("put", |tx| put(tx, "a")).await.unwrap();
+    let has_savepoint = |tx: &Connection| Ok(tx.execute_batch("SAVEPOINT inner; RELEASE request").is_ok());
+    let lock = hold_writer_lock(&dir);
+    let first = db.write("look for a savepoint", has_savepoint);
+    let later = db.write("put", |tx| put(tx, "b"));
+    let many = db.write_many("look for a savepoint", has_savepoint);
+    let release = async { drop(lock) };
+    let (first, later, many, ()) = tokio::join!(first, later, many, release);
+    later.unwrap();
+    assert_eq!((first.unwrap(), many.unwrap()), (false, false));
+    assert_eq!(keys(&db).await, ["a", "b"]);
+}

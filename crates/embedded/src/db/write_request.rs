@@ -12,6 +12,14 @@ pub(super) type WriteReply = Box<dyn FnOnce(Option<&Error>) + Send>;
 /// either way the caller gets its reply after the transaction.
 pub(super) type WriteWork = Box<dyn FnOnce(Result<&Connection, &Error>) -> Result<WriteReply, WriteReply> + Send>;
 
+/// How many pages of the file a write changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ChangedPages {
+    Few,
+    /// Of many rows at random places.
+    Many,
+}
+
 /// How far a write has come.
 enum RequestState {
     /// It is in the queue. Exits: `Running`, when a transaction has begun that takes it, or none can begin;
@@ -25,6 +33,7 @@ enum RequestState {
 
 /// The writer's side of a write.
 pub(super) struct WriteRequest {
+    pages: ChangedPages,
     state: Arc<Mutex<RequestState>>,
 }
 
@@ -34,12 +43,16 @@ pub(super) struct WriteCaller {
 }
 
 impl WriteRequest {
-    pub(super) fn new(work: WriteWork) -> Self {
-        Self { state: Arc::new(Mutex::new(RequestState::Pending(work))) }
+    pub(super) fn new(pages: ChangedPages, work: WriteWork) -> Self {
+        Self { pages, state: Arc::new(Mutex::new(RequestState::Pending(work))) }
     }
 
     pub(super) fn caller(&self) -> WriteCaller {
         WriteCaller { state: Arc::clone(&self.state) }
+    }
+
+    pub(super) fn changes_many_pages(&self) -> bool {
+        self.pages == ChangedPages::Many
     }
 
     /// Pending → Running. `None` if the write was cancelled.

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::commit_gate::CommitGate;
 use super::connection::{self, BUSY_TIMEOUT};
 use super::error::{SqlContext, copy_of};
-use super::write_request::{WriteReply, WriteRequest, WriteWork};
+use super::write_request::{ChangedPages, WriteReply, WriteRequest, WriteWork};
 use crate::base::{capacity, io_error};
 use crate::locks::{self, FileLock};
 use mfctl_core::domain::path::ShownPath as _;
@@ -77,13 +77,13 @@ impl GroupCommitWriter {
     }
 
     /// See [`super::Db::write`].
-    pub(super) async fn write<T, F>(&self, what: &'static str, work: F) -> Result<T>
+    pub(super) async fn write<T, F>(&self, what: &'static str, pages: ChangedPages, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
         let (sender, reply) = oneshot::channel();
-        let request = WriteRequest::new(replying(what, work, sender));
+        let request = WriteRequest::new(pages, replying(what, work, sender));
         let caller = request.caller();
         let queue = self.queue()?;
         let stopped = || Error::new(ErrorKind::Internal, format!("{what}: the data folder's writer has stopped"));
@@ -225,13 +225,14 @@ impl WriterThread {
     }
 
     fn run(self, mut requests: mpsc::Receiver<WriteRequest>) {
-        while let Some(first) = requests.blocking_recv() {
-            self.commit_group(first, &mut requests);
+        let mut left = None;
+        while let Some(first) = left.take().or_else(|| requests.blocking_recv()) {
+            left = self.commit_group(first, &mut requests);
         }
     }
 
-    /// Runs the queued requests in one transaction and sends the replies.
-    fn commit_group(&self, first: WriteRequest, requests: &mut mpsc::Receiver<WriteRequest>) {
+    /// Runs the queued requests in one transaction and sends the replies. Returns a request that begins the next one.
+    fn commit_group(&self, first: WriteRequest, requests: &mut mpsc::Receiver<WriteRequest>) -> Option<WriteRequest> {
         let mut replies = Vec::new();
         let mut next = Some(first);
         let outcome = self.lock.acquire().and_then(|_lock| {
@@ -248,25 +249,29 @@ impl WriterThread {
         if error.is_none() {
             self.commits.send_modify(|count| *count += 1);
         }
-        if let (Some(work), Some(error)) = (next.and_then(|request| request.start()), &error) {
+        if let Some(error) = &error
+            && let Some(work) = next.take().and_then(WriteRequest::start)
+        {
             let _ = work(Err(error));
         }
         for reply in replies {
             reply(error.as_ref());
         }
+        next
     }
 
-    /// Runs `next` and the queued requests. After an error a request that was not run is in `next`.
+    /// Runs `next` and the queued requests. A request that was not run is in `next`.
     fn transaction(
         &self,
         next: &mut Option<WriteRequest>,
         requests: &mut mpsc::Receiver<WriteRequest>,
         replies: &mut Vec<WriteReply>,
     ) -> Result<()> {
-        self.connection.execute_batch("BEGIN IMMEDIATE").during("begin to write")?;
+        self.begin()?;
         let started = Instant::now();
-        while next.is_some() {
-            self.run_in_savepoint(next, replies)?;
+        let mut is_empty = true;
+        while next.as_ref().is_some_and(|request| is_empty || !request.changes_many_pages()) {
+            is_empty = self.run_one(next, is_empty, replies)?;
             let more = replies.len() < MAX_GROUP_REQUESTS && started.elapsed() < MAX_GROUP_TIME;
             *next = if more { requests.try_recv().ok() } else { None };
         }
@@ -275,36 +280,56 @@ impl WriterThread {
         self.connection.execute_batch("COMMIT").during("commit")
     }
 
-    /// Runs one request in a savepoint. An error returned here fails the whole transaction.
-    fn run_in_savepoint(&self, next: &mut Option<WriteRequest>, replies: &mut Vec<WriteReply>) -> Result<()> {
-        self.savepoint("SAVEPOINT request")?;
-        let Some(work) = next.take().and_then(|request| request.start()) else {
-            return self.savepoint("RELEASE request");
-        };
-        match work(Ok(&self.connection)) {
-            Ok(reply) => {
-                replies.push(reply);
-                self.savepoint("RELEASE request")
-            }
-            Err(reply) => {
-                replies.push(reply);
-                if self.connection.is_autocommit() {
-                    // SQLite rolled back the whole transaction (disk full, out of memory, or an I/O error).
-                    return Err(Error::new(
-                        ErrorKind::Full,
-                        "the transaction was rolled back: the disk is full, or an I/O error occurred",
-                    )
-                    .hint("free space on the data folder's disk, then try again: nothing was lost"));
-                }
-                self.savepoint("ROLLBACK TO request")?;
-                self.savepoint("RELEASE request")
-            }
-        }
+    fn begin(&self) -> Result<()> {
+        self.control("BEGIN IMMEDIATE", "begin to write")
     }
 
-    fn savepoint(&self, sql: &str) -> Result<()> {
-        let mut statement = self.connection.prepare_cached(sql).during("group writes")?;
-        statement.execute([]).during("group writes").map(drop)
+    /// Runs one request; if it fails, its changes are rolled back. Returns whether the transaction is still empty. An error
+    /// returned here fails the whole transaction.
+    ///
+    /// A savepoint makes SQLite keep the earlier content of every page that is changed after it, in memory. So the first
+    /// request has none, and one that changes many pages is always the first.
+    fn run_one(&self, next: &mut Option<WriteRequest>, is_empty: bool, replies: &mut Vec<WriteReply>) -> Result<bool> {
+        let what = "group writes";
+        if !is_empty {
+            self.control("SAVEPOINT request", what)?;
+        }
+        let Some(work) = next.take().and_then(WriteRequest::start) else {
+            // It was cancelled.
+            if !is_empty {
+                self.control("RELEASE request", what)?;
+            }
+            return Ok(is_empty);
+        };
+        let done = work(Ok(&self.connection));
+        let succeeded = done.is_ok();
+        replies.push(done.unwrap_or_else(|reply| reply));
+        if !succeeded && self.connection.is_autocommit() {
+            // SQLite rolled back the whole transaction (disk full, out of memory, or an I/O error).
+            return Err(Error::new(
+                ErrorKind::Full,
+                "the transaction was rolled back: the disk is full, or an I/O error occurred",
+            )
+            .hint("free space on the data folder's disk, then try again: nothing was lost"));
+        }
+        match (succeeded, is_empty) {
+            (true, true) => return Ok(false),
+            (true, false) => {}
+            (false, true) => {
+                self.control("ROLLBACK", what)?;
+                self.begin()?;
+                return Ok(true);
+            }
+            (false, false) => self.control("ROLLBACK TO request", what)?,
+        }
+        self.control("RELEASE request", what)?;
+        Ok(false)
+    }
+
+    /// Begins, ends or divides a transaction.
+    fn control(&self, sql: &str, what: &str) -> Result<()> {
+        let mut statement = self.connection.prepare_cached(sql).during(what)?;
+        statement.execute([]).during(what).map(drop)
     }
 
     /// An open read snapshot keeps a checkpoint from restarting the WAL; this truncates it once there is none. With
