@@ -106,36 +106,38 @@ impl Campaign<'_> {
         assert_eq!(count("assets"), files.good.len() + files.refused.len(), "seed {seed}: {report:#}");
         assert_eq!((count("in_flight"), count("failed")), (0, 0), "seed {seed}: {report:#}");
         let assets_down: BTreeSet<String> = down.iter().map(|asset| self.sha256_of(asset)).collect();
-        let refused = files.refused.iter().filter(|sha256| !assets_down.contains(*sha256)).count();
-        assert_eq!(count("dead_lettered"), refused, "seed {seed}: {report:#}");
+        let refused: BTreeSet<String> =
+            files.refused.iter().filter(|one| !assets_down.contains(*one)).cloned().collect();
+        assert_eq!(count("dead_lettered"), refused.len(), "seed {seed}: {report:#}");
         let listed: CommandOutput = site.run(["media", "list", "--state", "revoked", "--all", "-o", "name"]);
         let revoked: BTreeSet<&str> = listed.stdout.lines().collect();
         assert_eq!(&revoked, down, "seed {seed}: {listed}");
-        self.check_dead_letters();
+        self.check_dead_letters(&refused);
     }
 
-    /// What is unresolved is about refused files, and there is one dead letter of each revision at most.
-    fn check_dead_letters(&self) {
+    /// Each refused file whose asset is live has an unresolved dead letter. No other file has one but those whose asset was
+    /// taken down after they were refused, and no revision has two.
+    fn check_dead_letters(&self, live: &BTreeSet<String>) {
         let seed = self.seed;
         let site = self.installation.site();
         let listed: CommandOutput = site.run(["dlq", "list", "-o", "name"]);
         assert_eq!(listed.code, 0, "seed {seed}: {listed}");
+        let refused = &self.uploads.acknowledged.refused;
+        let mut missing: BTreeSet<&str> = live.iter().map(String::as_str).collect();
         let mut letters: BTreeMap<(String, u64), Vec<Value>> = BTreeMap::new();
         for id in listed.stdout.lines() {
             let letter = site.json(["dlq", "show", id], &[0]);
             let event = &letter["value"]["json"];
+            let sha256 = event["sha256"].as_str().unwrap_or_default();
             assert!(
-                event["sha256"].as_str().is_some_and(|sha256| self
-                    .uploads
-                    .acknowledged
-                    .refused
-                    .iter()
-                    .any(|one| one == sha256)),
+                refused.iter().any(|one| one == sha256),
                 "seed {seed}: a dead letter of no refused file: {letter:#}"
             );
+            missing.remove(sha256);
             let revision = (event["asset_id"].as_str().unwrap().to_owned(), event["revision"].as_u64().unwrap());
             letters.entry(revision).or_default().push(letter);
         }
+        assert!(missing.is_empty(), "seed {seed}: refused files without an unresolved dead letter: {missing:?}");
         letters.retain(|_, of_revision| of_revision.len() > 1);
         assert!(letters.is_empty(), "seed {seed}: more than one dead letter of a revision is unresolved: {letters:#?}");
     }

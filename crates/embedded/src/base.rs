@@ -1,5 +1,6 @@
 //! What all parts of the embedded profile share: the open mode, file errors, free space. Imports none of them.
 
+use std::any::Any;
 use std::fs::{File, FileType, OpenOptions};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
@@ -39,6 +40,13 @@ pub fn io_error(error: std::io::Error, what: impl Into<String>) -> Error {
         None => mapped,
     };
     mapped.because(error)
+}
+
+/// The port's error for a panic, which is a defect of mfctl; `what` names the operation.
+pub fn panicked(what: &str, panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    Error::new(ErrorKind::Internal, format!("{what}: defect: {text}"))
 }
 
 /// Opens a file to read it. A FIFO in its place is not waited for.

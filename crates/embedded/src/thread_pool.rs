@@ -1,24 +1,42 @@
 //! A pool of threads for calls that block, in place of the runtime's.
 //!
-//! The runtime starts another blocking thread whenever none is idle at that moment, up to hundreds. What a call returns lives
-//! long, and each thread allocates in an arena of its own: every arena would grow to the most that was ever read in it. Here
-//! the number of threads is bounded, and the one that was used last is used next.
+//! The runtime starts another blocking thread whenever none is idle at that moment, up to hundreds. An allocator like glibc's
+//! keeps memory that was freed for the thread that allocated it: the more threads, the more memory. Here their number is
+//! bounded, and the one that was used last is used next.
 
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
-use crate::base::io_error;
+use crate::base::{io_error, panicked};
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
 /// Threads that are started on demand; each has a state of its own, which the calls on it share.
 pub(crate) struct ThreadPool<S> {
     name: &'static str,
-    new_state: Box<dyn Fn() -> S + Send + Sync>,
-    idle: Arc<Mutex<Vec<PoolThread<S>>>>,
+    new_state: Arc<dyn Fn() -> S + Send + Sync>,
     permits: Arc<Semaphore>,
+    started: AtomicUsize,
+    idle: Arc<IdleThreads<S>>,
 }
+
+struct IdleThreads<S> {
+    threads: Mutex<Vec<PoolThread<S>>>,
+    /// Wakes a call that waits because no thread can be started.
+    pushed: Notify,
+}
+
+/// A thread that waits for jobs. It ends when the sender is dropped.
+struct PoolThread<S> {
+    jobs: mpsc::Sender<Job<S>>,
+    thread: JoinHandle<()>,
+}
+
+/// A call that a thread makes with its state.
+type Job<S> = Box<dyn FnOnce(&mut S) + Send>;
 
 impl<S: Send + 'static> ThreadPool<S> {
     /// A pool of at most `max_threads` threads that are called `name`.
@@ -27,14 +45,22 @@ impl<S: Send + 'static> ThreadPool<S> {
         max_threads: usize,
         new_state: impl Fn() -> S + Send + Sync + 'static,
     ) -> Self {
-        let permits = Arc::new(Semaphore::new(max_threads));
-        Self { name, new_state: Box::new(new_state), idle: Arc::default(), permits }
+        let idle = IdleThreads { threads: Mutex::default(), pushed: Notify::new() };
+        Self {
+            name,
+            new_state: Arc::new(new_state),
+            permits: Arc::new(Semaphore::new(max_threads)),
+            started: AtomicUsize::new(0),
+            idle: Arc::new(idle),
+        }
     }
 
-    /// Runs `work` on a thread of the pool, once one is free. It runs to its end even if the caller no longer waits for it.
+    /// Runs `work` on a thread of the pool, once one is free. A call that is cancelled before that never runs; after that it
+    /// runs to its end.
     ///
     /// # Errors
-    /// That of `work`; `Full` when no thread can be started, and `Internal` when `work` panics.
+    /// That of `work`; `Internal` when it panics, and the thread then has a new state; that of the host when it lets the pool
+    /// start not even one thread.
     pub(crate) async fn run<T, F>(&self, what: &str, work: F) -> Result<T>
     where
         T: Send + 'static,
@@ -42,39 +68,73 @@ impl<S: Send + 'static> ThreadPool<S> {
     {
         let closed = |_| Error::new(ErrorKind::Internal, what);
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(closed)?;
-        let thread = lock(&self.idle).pop();
-        let thread = thread.map_or_else(|| self.start(), Ok)?;
+        let thread = self.thread(what).await?;
         let (sender, reply) = oneshot::channel();
-        let idle = Arc::clone(&self.idle);
+        let (idle, new_state) = (Arc::clone(&self.idle), Arc::clone(&self.new_state));
+        let name = what.to_owned();
         let jobs = thread.jobs.clone();
         let job = move |state: &mut S| {
-            let result = work(state);
-            lock(&idle).push(thread);
+            let done = std::panic::catch_unwind(AssertUnwindSafe(|| work(state)));
+            let result = done.unwrap_or_else(|panic| {
+                *state = new_state();
+                Err(panicked(&name, panic.as_ref()))
+            });
+            idle.push(thread);
             // Released only when the work is done and its thread is idle, even if the caller no longer waits for it.
             drop(permit);
             // A caller that was cancelled has dropped its receiver.
             let _ = sender.send(result);
         };
-        // A panic ends the thread and drops its state; the pool starts another.
-        let ended = || Error::new(ErrorKind::Internal, what).because("its thread has ended");
+        let ended = || Error::new(ErrorKind::Internal, format!("{what}: a thread of {} has ended", self.name));
         jobs.send(Box::new(job)).map_err(|_| ended())?;
         reply.await.map_err(|_| ended())?
     }
 
-    fn start(&self) -> Result<PoolThread<S>> {
+    /// An idle thread, else a new one; where the host allows no more of them, the next that becomes idle.
+    async fn thread(&self, what: &str) -> Result<PoolThread<S>> {
+        loop {
+            if let Some(thread) = self.idle.pop() {
+                return Ok(thread);
+            }
+            match self.start() {
+                Ok(thread) => return Ok(thread),
+                Err(error) if self.started.load(Ordering::SeqCst) == 0 => {
+                    return Err(io_error(error, format!("{what}: start a thread")));
+                }
+                Err(_) => self.idle.pushed.notified().await,
+            }
+        }
+    }
+
+    fn start(&self) -> std::io::Result<PoolThread<S>> {
         let (jobs, received) = mpsc::channel::<Job<S>>();
         let mut state = (self.new_state)();
         let run = move || received.into_iter().for_each(|job| job(&mut state));
-        let started = thread::Builder::new().name(self.name.to_owned()).spawn(run);
-        let thread = started.map_err(|error| io_error(error, "start a thread"))?;
+        let thread = thread::Builder::new().name(self.name.to_owned()).spawn(run)?;
+        self.started.fetch_add(1, Ordering::SeqCst);
         Ok(PoolThread { jobs, thread })
     }
 }
 
+impl<S> IdleThreads<S> {
+    fn push(&self, thread: PoolThread<S>) {
+        self.lock().push(thread);
+        self.pushed.notify_one();
+    }
+
+    fn pop(&self) -> Option<PoolThread<S>> {
+        self.lock().pop()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<PoolThread<S>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl<S> Drop for ThreadPool<S> {
-    /// The states of idle threads are dropped before the pool counts as dropped.
+    /// Waits until idle threads have ended. One that is busy ends after its call, and is not waited for.
     fn drop(&mut self) {
-        let threads = std::mem::take(&mut *lock(&self.idle));
+        let threads = std::mem::take(&mut *self.idle.lock());
         for PoolThread { jobs, thread } in threads {
             drop(jobs);
             if thread.thread().id() != thread::current().id() {
@@ -82,19 +142,6 @@ impl<S> Drop for ThreadPool<S> {
             }
         }
     }
-}
-
-fn lock<S>(idle: &Mutex<Vec<PoolThread<S>>>) -> MutexGuard<'_, Vec<PoolThread<S>>> {
-    idle.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A call that a thread makes with its state.
-type Job<S> = Box<dyn FnOnce(&mut S) + Send>;
-
-/// A thread that waits for jobs. It ends when the sender is dropped.
-struct PoolThread<S> {
-    jobs: mpsc::Sender<Job<S>>,
-    thread: JoinHandle<()>,
 }
 
 #[cfg(test)]
@@ -127,8 +174,12 @@ mod tests {
         };
         pool.run("count", count).await.expect("the call succeeds");
         let panicked = pool.run::<(), _>("read a record", |_| panic!("a test panics")).await;
-        assert_eq!(panicked.expect_err("a panic is an error").kind(), ErrorKind::Internal);
-        let calls = pool.run("count", count).await.expect("a new thread is started");
-        assert_eq!(calls, 1, "the new thread has a state of its own");
+        let error = panicked.expect_err("a panic is an error");
+        assert_eq!(
+            (error.kind(), error.full().as_str()),
+            (ErrorKind::Internal, "read a record: defect: a test panics")
+        );
+        let calls = pool.run("count", count).await.expect("the call succeeds");
+        assert_eq!(calls, 1, "the state that a panic may have left half changed is not used again");
     }
 }

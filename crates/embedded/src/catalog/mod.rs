@@ -125,7 +125,7 @@ impl Catalog for SqliteCatalog {
     ) -> Result<FoldedPage> {
         let (group, limits) = (group.clone(), limits.clone());
         let limit = sql::clamp_page_limit(limit);
-        self.db.write("fold claims", move |tx| claim_folding::fold(tx, &group, &limits, after, limit)).await
+        self.db.write_many("fold claims", move |tx| claim_folding::fold(tx, &group, &limits, after, limit)).await
     }
 
     async fn see_partition_ends(&self, ends: Vec<PartitionEnd>) -> Result<Vec<PartitionEndSeen>> {

@@ -1,9 +1,9 @@
 //! The one SQLite file of a data folder.
 //!
 //! WAL, `synchronous=FULL`. One thread per process writes ([`Db::write`]), with group commit: it runs the queued
-//! requests in one transaction, each in its own savepoint, and replies after the commit. Processes queue for the write
-//! lock with `flock(2)`. Reads ([`Db::read`]) use a pool of connections that cannot write. A read must be short: an
-//! open read snapshot keeps the WAL from being truncated.
+//! requests in one transaction, each but the first in a savepoint, and replies after the commit. Processes queue for the
+//! write lock with `flock(2)`. Reads ([`Db::read`], [`Db::read_records`]) use pools of connections that cannot write. A
+//! read must be short: an open read snapshot keeps the WAL from being truncated.
 
 #[cfg(test)]
 mod commit_gate;
@@ -111,8 +111,9 @@ impl Db {
         self.inner.writer.write(what, ChangedPages::Few, work).await
     }
 
-    /// As [`Db::write`], for work that changes many rows at random places. It takes part in a group commit as the first of
-    /// the group only.
+    /// As [`Db::write`], for work that changes many pages. It always begins a transaction, so that it needs no savepoint, whose
+    /// memory grows with the pages that are changed. Concurrent calls share no flush: one that many tasks make at once, as
+    /// ingest does, is a [`Db::write`].
     ///
     /// # Errors
     /// As [`Db::write`].
@@ -148,8 +149,8 @@ impl Db {
         self.inner.readers.read(what, work).await
     }
 
-    /// As [`Db::read`], for records of the log. They live for as long as they are processed, and the allocator keeps for each
-    /// thread the most that ever lived of what it allocated: so few threads read them.
+    /// As [`Db::read`], for records of the log. They are kept while they are processed, and memory that was freed stays with the
+    /// thread that allocated it: so only a few threads read them.
     ///
     /// # Errors
     /// As [`Db::read`].

@@ -16,7 +16,7 @@ pub(super) type WriteWork = Box<dyn FnOnce(Result<&Connection, &Error>) -> Resul
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ChangedPages {
     Few,
-    /// Of many rows at random places.
+    /// For example those of rows all over a table.
     Many,
 }
 
@@ -53,6 +53,10 @@ impl WriteRequest {
 
     pub(super) fn changes_many_pages(&self) -> bool {
         self.pages == ChangedPages::Many
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
+        matches!(*lock(&self.state), RequestState::Cancelled)
     }
 
     /// Pending → Running. `None` if the write was cancelled.

@@ -18,7 +18,7 @@ use super::commit_gate::CommitGate;
 use super::connection::{self, BUSY_TIMEOUT};
 use super::error::{SqlContext, copy_of};
 use super::write_request::{ChangedPages, WriteReply, WriteRequest, WriteWork};
-use crate::base::{capacity, io_error};
+use crate::base::{capacity, io_error, panicked};
 use crate::locks::{self, FileLock};
 use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::ports::{Error, ErrorKind, Result};
@@ -173,12 +173,6 @@ fn file_id(path: &Path) -> Result<(u64, u64)> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
-fn panicked(what: &str, panic: &(dyn std::any::Any + Send)) -> Error {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-    Error::new(ErrorKind::Internal, format!("{what}: defect: {text}"))
-}
-
 struct WriterThread {
     connection: Connection,
     lock: WriterLock,
@@ -231,7 +225,7 @@ impl WriterThread {
         }
     }
 
-    /// Runs the queued requests in one transaction and sends the replies. Returns a request that begins the next one.
+    /// Runs the queued requests in one transaction and sends the replies. Returns a request that was not run, for the next one.
     fn commit_group(&self, first: WriteRequest, requests: &mut mpsc::Receiver<WriteRequest>) -> Option<WriteRequest> {
         let mut replies = Vec::new();
         let mut next = Some(first);
@@ -249,7 +243,7 @@ impl WriterThread {
         if error.is_none() {
             self.commits.send_modify(|count| *count += 1);
         }
-        if let Some(error) = &error
+        if let Some(error) = error.as_ref().filter(|_| replies.is_empty())
             && let Some(work) = next.take().and_then(WriteRequest::start)
         {
             let _ = work(Err(error));
@@ -273,7 +267,8 @@ impl WriterThread {
         while next.as_ref().is_some_and(|request| is_empty || !request.changes_many_pages()) {
             is_empty = self.run_one(next, is_empty, replies)?;
             let more = replies.len() < MAX_GROUP_REQUESTS && started.elapsed() < MAX_GROUP_TIME;
-            *next = if more { requests.try_recv().ok() } else { None };
+            let mut queued = std::iter::from_fn(|| requests.try_recv().ok());
+            *next = if more { queued.find(|request| !request.is_cancelled()) } else { None };
         }
         #[cfg(test)]
         self.commit_gate.wait();
@@ -304,7 +299,7 @@ impl WriterThread {
         let done = work(Ok(&self.connection));
         let succeeded = done.is_ok();
         replies.push(done.unwrap_or_else(|reply| reply));
-        if !succeeded && self.connection.is_autocommit() {
+        if self.connection.is_autocommit() {
             // SQLite rolled back the whole transaction (disk full, out of memory, or an I/O error).
             return Err(Error::new(
                 ErrorKind::Full,

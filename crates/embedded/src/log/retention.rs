@@ -63,7 +63,7 @@ type RetentionStep = fn(&Connection, i64, i64) -> Result<(u64, bool)>;
 async fn run_steps(log: &LogContext, part_id: i64, limit_ms: i64, step: RetentionStep) -> Result<u64> {
     let mut removed = 0;
     loop {
-        let (count, more) = log.db.write("run retention", move |tx| step(tx, part_id, limit_ms)).await?;
+        let (count, more) = log.db.write_many("run retention", move |tx| step(tx, part_id, limit_ms)).await?;
         removed += count;
         if !more {
             return Ok(removed);

@@ -19,7 +19,7 @@ const MAX_THREADS: usize = 16;
 
 static THREADS: LazyLock<ThreadPool<()>> = LazyLock::new(|| ThreadPool::new("mfctl-files", MAX_THREADS, || ()));
 
-/// Runs work on a thread for file operations; a call that is no longer waited for still runs to its end.
+/// Runs work on a thread for file operations. Work that has begun runs to its end, even if the caller no longer waits for it.
 pub(super) async fn run_blocking<T: Send + 'static>(
     what: &str,
     work: impl FnOnce() -> Result<T> + Send + 'static,

@@ -37,7 +37,7 @@ impl SearchIndex for SqliteSearch {
         }
         // Normalising long texts takes a while: it must block neither the async threads nor the writer.
         let documents = run_blocking(move || Ok(write::normalise_documents(documents))).await?;
-        self.db.write("index documents", move |tx| write::index(tx, &documents)).await
+        self.db.write_many("index documents", move |tx| write::index(tx, &documents)).await
     }
 
     async fn remove(&self, asset: AssetId, revision: Revision) -> Result<()> {
