@@ -89,30 +89,38 @@ impl ObjectWalk<'_> {
         // A key of 1024 bytes has at most 512 parts.
         while self.objects.len() < self.limit && depth <= 512 {
             let (next, is_complete) = self.next_entries(key_prefix, &last_entry)?;
-            for entry in &next {
+            for entry in next.iter() {
+                if !self.is_wanted(entry, &last_entry) {
+                    continue;
+                }
                 if self.objects.len() >= self.limit {
                     return Ok(());
                 }
                 if entry.ends_with('/') { self.folder(entry, depth + 1)? } else { self.object(entry)? }
             }
-            let Some(last) = next.into_iter().next_back().filter(|_| !is_complete) else { return Ok(()) };
-            last_entry = last;
+            let Some(last) = next.last().filter(|_| !is_complete) else { return Ok(()) };
+            last_entry.clone_from(last);
         }
         Ok(())
     }
 
-    /// The next entries of a folder, in order after `last_entry`, that can hold requested objects; and whether there
+    /// Whether an entry after `last_entry` can hold requested objects.
+    fn is_wanted(&self, name: &str, last_entry: &str) -> bool {
+        name > last_entry && self.can_hold(name)
+    }
+
+    /// Entries of a folder in order, among them the next after `last_entry` that can hold requested objects; and whether there
     /// are no more.
-    fn next_entries(&self, key_prefix: &str, last_entry: &str) -> Result<(Vec<String>, bool)> {
+    fn next_entries(&self, key_prefix: &str, last_entry: &str) -> Result<(Arc<Vec<String>>, bool)> {
         let folder = self.root.join(key_prefix);
         // Read before the entries, so that a later change invalidates them.
         let modified = folder.metadata().and_then(|metadata| metadata.modified()).ok();
-        let wanted = |name: &str| name > last_entry && self.can_hold(name);
+        let wanted = |name: &str| self.is_wanted(name, last_entry);
         if let Some(entries) = self.cache.get(&folder, self.prefix, modified, self.after) {
             let is_complete = entries.len() < MAX_ENTRIES;
-            let rest: Vec<String> = entries.iter().filter(|name| wanted(name)).cloned().collect();
-            if is_complete || !rest.is_empty() {
-                return Ok((rest, is_complete));
+            // Those that are wanted are the last ones.
+            if is_complete || entries.last().is_some_and(|last| wanted(last)) {
+                return Ok((entries, is_complete));
             }
         }
         let mut least: BinaryHeap<String> = BinaryHeap::new();
@@ -125,14 +133,14 @@ impl ObjectWalk<'_> {
                 least.push(name);
             }
         }
-        let least = least.into_sorted_vec();
+        let least = Arc::new(least.into_sorted_vec());
         if let Some(modified) = modified.filter(|_| last_entry.is_empty() && least.len() >= MIN_CACHED_ENTRIES) {
             self.cache.put(CachedEntries {
                 folder,
                 prefix: self.prefix.to_owned(),
                 modified,
                 after: self.after.to_owned(),
-                entries: Arc::new(least.clone()),
+                entries: Arc::clone(&least),
             });
         }
         let is_complete = least.len() < MAX_ENTRIES;
